@@ -1,0 +1,234 @@
+"""One logical request: authorised, attempted, decided by the table, tried again where it says so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar, cast
+
+from attrs import evolve, frozen
+
+from ._auth import Credentials, Token, TokenCache, decode_token
+from ._protocol import (
+    DECISIONS,
+    Action,
+    Answer,
+    Kind,
+    NotSent,
+    Outcome,
+    classify,
+    outcome_error,
+    parse_json,
+)
+from ._requests import Request, token
+from ._retry import ATTEMPTS, Backoff, Budget, Settled, persist
+from ._transport import Transport, require_asyncio
+from .errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    InferleaseError,
+    OutcomeUnknownError,
+    TransportError,
+)
+
+__all__ = ["Decode", "Exchange", "Look"]
+
+T = TypeVar("T")
+Decode = Callable[[object], T]
+
+
+@frozen
+class Look(Generic[T]):
+    """How to find out what a doubtful mutation came to.
+
+    Attributes:
+        read: Reads what it was about.
+        reached: Whether that shows the goal of the mutation.
+    """
+
+    read: Callable[[], Awaitable[T]]
+    reached: Callable[[T], bool]
+
+
+log = logging.getLogger("inferlease")
+
+
+class Exchange:
+    """What one client says to the server, and the token and budget it does so with."""
+
+    def __init__(self, transport: Transport, credentials: Credentials, *, timeout: float) -> None:
+        self.transport = transport
+        self.timeout = timeout
+        self.backoff = Backoff()
+        self.budget = Budget()
+        self._credentials = credentials
+        self._tokens = TokenCache(self._fetch_token)
+
+    async def read(self, request: Request, decode: Decode[T], *, attempts: int = ATTEMPTS) -> T:
+        """The data of a read. Raises TransportError, DecodeError or an APIError class."""
+        settled = await self.settle(request, decode, attempts=attempts)
+        if settled.action is Action.DONE:
+            return cast(T, settled.value)
+        raise self.error(request, settled)
+
+    async def change(self, request: Request, decode: Decode[T], look: Look[T]) -> T:
+        """Stop, delete or restart: the data once the goal is reached.
+
+        `look` is asked where an answer leaves that open. Raises OutcomeUnknownError where it stays open,
+        TransportError where nothing was sent, an APIError class where the server refused.
+        """
+        settled = await self.settle(request, decode, look=look)
+        if settled.action is Action.DONE:
+            return cast(T, settled.value)
+        if settled.action is Action.LOOK:
+            return await self._looked(request, look)
+        raise self.error(request, settled)
+
+    async def settle(
+        self,
+        request: Request,
+        decode: Decode[T],
+        *,
+        look: Look[T] | None = None,
+        attempts: int | None = ATTEMPTS,
+        until: float | None = None,
+    ) -> Settled[T]:
+        """Attempt until the table says something else than *again*, or attempts, time or budget run out.
+
+        Args:
+            look: Asked where the table says that the server's state decides.
+            attempts: How many at most, the first included; `None` for no limit.
+            until: For a release: repeat after every failure but an impossible one, to this monotonic time.
+        """
+        require_asyncio()
+        deadline = time.monotonic() + self.timeout if until is None else until
+
+        async def attempt() -> Settled[T]:
+            settled = await self._attempt(request, decode, look, min(deadline, time.monotonic() + self.timeout))
+            if until is not None and settled.action is Action.FAIL and settled.kind is not Kind.IMPOSSIBLE:
+                return evolve(settled, action=Action.REPEAT)
+            return settled
+
+        settled = await attempt()
+        if settled.action is Action.DONE:
+            self.budget.refund()
+            return settled
+        if settled.action not in (Action.RETRY, Action.REPEAT) or attempts == 1:
+            return settled
+
+        def on_retry(failed: Settled[T], seconds: float) -> None:
+            level = logging.WARNING if request.operation.mutates else logging.DEBUG
+            log.log(level, "%s: again in %.1f s", outcome_error(request, failed.outcome), seconds)
+
+        settled = await persist(
+            settled,
+            attempt,
+            deadline=deadline,
+            attempts=attempts,
+            backoff=self.backoff,
+            budget=self.budget,
+            on_retry=on_retry,
+        )
+        if settled.action is Action.DONE:
+            self.budget.refund()
+        return settled
+
+    def error(self, request: Request, settled: Settled[T]) -> BaseException:
+        """The error of a request that did not come to its data."""
+        cause = settled.error or outcome_error(request, settled.outcome)
+        if settled.action is not Action.UNKNOWN:
+            return cause
+        error = OutcomeUnknownError(
+            f"{request} may or may not have taken effect: {cause}",
+            status=getattr(cause, "status", None),
+            instance_id=request.instance_id,
+        )
+        error.__cause__ = cause
+        return error
+
+    async def _attempt(self, request: Request, decode: Decode[T], look: Look[T] | None, deadline: float) -> Settled[T]:
+        try:
+            outcome = await self._authorised(request, deadline)
+        except InferleaseError as failed:
+            # Without a token nothing was sent; the fetch has had its own retries.
+            kind = Kind.IMPOSSIBLE if isinstance(failed, ConfigurationError) else Kind.NOT_SENT
+            return Settled(Action.FAIL, kind, NotSent(failed), error=failed)
+        kind = classify(outcome)
+        value: T | None = None
+        error: BaseException | None = None
+        if kind is Kind.GOOD:
+            kind, value, error = _decoded(cast(Answer, outcome), decode)
+        action = DECISIONS[request.operation][kind]
+        if look is not None and action in (Action.LOOK_ELSE_FAIL, Action.LOOK_ELSE_REPEAT):
+            return await _looked_else(action, kind, outcome, look)
+        return Settled(action, kind, outcome, value, error)
+
+    async def _authorised(self, request: Request, deadline: float) -> Outcome:
+        """One attempt; a 401 renews the token and replays it once."""
+        if not request.authenticated:
+            return await self.transport.send(request, {}, deadline)
+        access = self._tokens.current() or await self._fresh(deadline)
+        outcome = await self.transport.send(request, _headers(access), deadline)
+        if isinstance(outcome, Answer) and outcome.status == 401:
+            access = await self._fresh(deadline, stale=access)
+            outcome = await self.transport.send(request, _headers(access), deadline)
+        return outcome
+
+    async def _fresh(self, deadline: float, *, stale: str | None = None) -> str:
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._tokens.fresh(stale=stale)
+        except TimeoutError as error:
+            raise TransportError(f"no access token within {self.timeout:g} s") from error
+
+    async def _fetch_token(self) -> Token:
+        request = token(*self._credentials.resolve())
+        try:
+            return await self.read(request, decode_token)
+        except InferleaseError as error:
+            if error.status in (400, 401):
+                raise AuthenticationError(
+                    f"the client id and secret were not accepted: {error}",
+                    status=error.status,
+                    request_id=error.request_id,
+                ) from error
+            raise
+
+    async def _looked(self, request: Request, look: Look[T]) -> T:
+        try:
+            return await look.read()
+        except InferleaseError as error:
+            raise OutcomeUnknownError(
+                f"{request} was accepted, but what came of it could not be read: {error}",
+                instance_id=request.instance_id,
+            ) from error
+
+
+def _headers(access: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {access}", "Content-Type": "application/json"}
+
+
+def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, BaseException | None]:
+    try:
+        payload = parse_json(answer.body or b"")
+    except ValueError:
+        return Kind.GARBLED, None, None
+    try:
+        return Kind.GOOD, decode(payload), None
+    except DecodeError as error:
+        error.status = answer.status
+        return Kind.MISSHAPEN, None, error
+
+
+async def _looked_else(action: Action, kind: Kind, outcome: Outcome, look: Look[T]) -> Settled[T]:
+    otherwise = Action.FAIL if action is Action.LOOK_ELSE_FAIL else Action.REPEAT
+    try:
+        value = await look.read()
+    except InferleaseError:
+        return Settled(otherwise, kind, outcome)
+    if not look.reached(value):
+        return Settled(otherwise, kind, outcome)
+    return Settled(Action.DONE, Kind.GOOD, outcome, value)

@@ -1,0 +1,249 @@
+"""The keeper: one daemon thread and event loop per process that finishes what must be finished.
+
+A mutation or release runs here, not on the caller's loop, so that neither a cancellation nor the
+end of that loop can cut it short. At interpreter exit the keeper is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import contextvars
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Job", "Jobs", "call_at_exit", "forget_at_exit", "is_in_job", "submit"]
+
+T = TypeVar("T")
+
+# Waiting in slices lets the main thread notice signals; what remains is told this often.
+_SLICE = 0.1
+_REMINDER = 10.0
+# A job is bounded by itself; this is what it may overrun before the exit goes on without it.
+_GRACE = 5.0
+
+
+_in_job: contextvars.ContextVar[bool] = contextvars.ContextVar("in_job", default=False)
+
+
+def is_in_job() -> bool:
+    """Whether the caller is the work of a job."""
+    return _in_job.get()
+
+
+class Job(Generic[T]):
+    """One piece of work on the keeper. Whoever waits may leave; the work goes on.
+
+    Attributes:
+        deadline: Monotonic time by which the work ends by itself.
+        describe: What to tell on stderr while the interpreter's exit waits for it.
+    """
+
+    def __init__(
+        self, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None
+    ) -> None:
+        self.deadline = time.monotonic() + bound
+        self.describe = describe
+        self._work = work
+        self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._context = contextvars.copy_context()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._future.done()
+
+    def result(self) -> T:
+        """The result of work that is done; raises what it raised."""
+        return self._future.result(timeout=0)
+
+    def error(self) -> BaseException | None:
+        """What work that is done has raised."""
+        return self._future.exception(timeout=0)
+
+    def add_done_callback(self, callback: Callable[[], None]) -> None:
+        """Call `callback` in the keeper's thread once the work is done, or here and now if it is."""
+        self._future.add_done_callback(lambda _: callback())
+
+    async def wait(self) -> T:
+        """Wait on the running loop, whichever it is. A cancellation ends the wait, never the work."""
+        if not self._future.done():
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            self._future.add_done_callback(lambda _: _wake(loop, waiter))
+            await waiter
+        return self._future.result()
+
+    def _begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+
+    async def _run(self) -> None:
+        _in_job.set(True)
+        try:
+            result = await self._work()
+        except BaseException as error:  # noqa: BLE001 (whatever it is, it is for whoever waits)
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(result)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
+    # A loop that was closed meanwhile has nobody left to tell.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(_set, waiter)
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class _Keeper:
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.jobs: set[Job[Any]] = set()
+        self.exit_calls: dict[object, Callable[[], object]] = {}
+        self.thread = threading.Thread(target=self._run, name="inferlease-keeper", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def submit(self, job: Job[Any]) -> None:
+        self.jobs.add(job)
+        job.add_done_callback(lambda: self.jobs.discard(job))
+        self.loop.call_soon_threadsafe(job._begin)
+
+    def finish(self) -> None:
+        """Undo what is still held, then wait until every job has ended by itself."""
+        for call in list(self.exit_calls.values()):
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 (one that fails must not keep the others from their turn)
+                _say(f"inferlease: {error}")
+        told: dict[Job[Any], float] = {}
+        while pending := list(self.jobs):
+            now = time.monotonic()
+            if all(now > job.deadline + _GRACE for job in pending):
+                return
+            _tell(pending, told, now)
+            with contextlib.suppress(KeyboardInterrupt, concurrent.futures.TimeoutError):
+                concurrent.futures.wait([job._future for job in pending], timeout=_SLICE)
+
+
+def _tell(pending: list[Job[Any]], told: dict[Job[Any], float], now: float) -> None:
+    for job in pending:
+        if job.describe is not None and now - told.get(job, -_REMINDER) >= _REMINDER:
+            told[job] = now
+            _say(job.describe())
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(Exception):
+        print(line, file=sys.stderr, flush=True)
+
+
+_lock = threading.Lock()
+_current: _Keeper | None = None
+# Never freed in a forked child: closing the parent's loop there would touch the shared epoll.
+_inherited: list[object] = []
+
+
+def submit(
+    work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None = None
+) -> Job[T]:
+    """Run `work` on the keeper in the caller's `contextvars`; callable from any thread.
+
+    Args:
+        work: Makes the coroutine. It has to end by itself.
+        bound: Seconds within which it does.
+        describe: One line for stderr, asked for while the interpreter's exit waits for it.
+    """
+    job = Job(work, bound=bound, describe=describe)
+    _keeper().submit(job)
+    return job
+
+
+class Jobs:
+    """The jobs of one client, and what follows the last of them once it is closed."""
+
+    def __init__(self) -> None:
+        self._open: set[Job[Any]] = set()
+        self._then: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._used = False
+
+    def submit(
+        self, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None = None
+    ) -> Job[T]:
+        """As the function `submit`."""
+        self._used = True
+        job = submit(work, bound=bound, describe=describe)
+        self._open.add(job)
+        job.add_done_callback(lambda: self._ended(job))
+        return job
+
+    def close(self, then: Callable[[], Coroutine[Any, Any, None]]) -> Job[None] | None:
+        """Run `then` on the keeper after the last job. Returns its job if that is now, else `None`."""
+        if not self._used:
+            return None
+        self._then = then
+        return None if self._open else submit(then, bound=_GRACE)
+
+    def _ended(self, job: Job[Any]) -> None:
+        self._open.discard(job)
+        if self._then is not None and not self._open:
+            submit(self._then, bound=_GRACE)
+
+
+def call_at_exit(key: object, call: Callable[[], object]) -> None:
+    """Have `call` run at interpreter exit, before the jobs are waited for; it may submit more."""
+    _keeper().exit_calls[key] = call
+
+
+def forget_at_exit(key: object) -> None:
+    if _current is not None:
+        _current.exit_calls.pop(key, None)
+
+
+def _keeper() -> _Keeper:
+    global _current
+    if _current is None:
+        with _lock:
+            if _current is None:
+                _current = _Keeper()
+                _register_exit()
+    return _current
+
+
+def _register_exit() -> None:
+    # A child of multiprocessing ends without atexit, but runs its finalizers.
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _finish, exitpriority=0)
+    atexit.register(_finish)
+
+
+def _finish() -> None:
+    if _current is not None:
+        _current.finish()
+
+
+def _after_fork_in_child() -> None:
+    global _current, _lock
+    if _current is not None:
+        _inherited.append(_current)
+    _current = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

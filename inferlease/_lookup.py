@@ -1,0 +1,132 @@
+"""The reads that decisions rest on: instances, whether one is gone, and models."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from weakref import WeakKeyDictionary
+
+from cattrs import Converter
+
+from . import _protocol, _requests
+from ._convert import Listing, decode, decode_list
+from ._exchange import Exchange
+from ._retry import ATTEMPTS
+from ._watch import Poller
+from .errors import APIError, InferleaseError
+from .objects import InstanceState, ModelDetail
+
+__all__ = ["Lookup"]
+
+# How long a new instance may be unknown to the server's reads.
+GRACE = 30.0
+# What a 400 means is not documented: two lists this far apart tell whether the instance exists.
+LIST_INTERVAL = 1.0
+
+
+class Lookup:
+    """What one client knows of the account's instances."""
+
+    def __init__(self, exchange: Exchange, converter: Converter, poll_interval: float | None) -> None:
+        self._exchange = exchange
+        self._converter = converter
+        self._poll_interval = poll_interval
+        self._born: dict[str, float] = {}
+        self._warned: set[str] = set()
+        self._pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = WeakKeyDictionary()
+
+    def decode_instance(self, payload: object, asked: str | None = None) -> InstanceState:
+        """The instance of an answer. Raises DecodeError, also where it is another one than was asked for."""
+        raw = _protocol.member(payload, "instance")
+        state = decode(self._converter, raw, InstanceState, "instance")
+        _protocol.check_answer_id(state.instance_id, asked)
+        return state
+
+    async def get(self, instance_id: str, *, attempts: int = ATTEMPTS) -> InstanceState:
+        """The instance as it is now. Raises an APIError class if it is gone."""
+        return await self._exchange.read(
+            _requests.get_instance(instance_id),
+            lambda payload: self.decode_instance(payload, instance_id),
+            attempts=attempts,
+        )
+
+    async def list(self, *, attempts: int = ATTEMPTS) -> Listing[InstanceState]:
+        """All instances of the account, each once: where a list contradicts itself, a GET decides."""
+        listing = await self._exchange.read(
+            _requests.LIST_INSTANCES,
+            lambda payload: decode_list(
+                self._converter,
+                _protocol.member(payload, "instances"),
+                InstanceState,
+                "instances",
+                "instance_id",
+                warned=self._warned,
+            ),
+            attempts=attempts,
+        )
+        for index, state in enumerate(listing):
+            if state.instance_id in listing.conflicting and _requests.is_valid_id(state.instance_id):
+                listing[index] = await self.get(state.instance_id, attempts=attempts)
+        return listing
+
+    async def find(self, instance_id: str, *, attempts: int = ATTEMPTS) -> InstanceState | None:
+        """The instance as it is now, `None` if it is gone: a 404, or a 400 and in none of two lists."""
+        try:
+            return await self.get(instance_id, attempts=attempts)
+        except APIError as error:
+            if error.status not in (400, 404) or self._is_new(instance_id):
+                raise
+            if error.status == 404:
+                return None
+            for pause in (0.0, LIST_INTERVAL):
+                await asyncio.sleep(pause)
+                if await self._is_listed(instance_id, attempts):
+                    raise
+            return None
+
+    async def model(self, model: str) -> ModelDetail:
+        """A model with its hardware configurations."""
+        return await self._exchange.read(
+            _requests.get_model(model),
+            lambda payload: decode(self._converter, _protocol.member(payload, "model"), ModelDetail, "model"),
+        )
+
+    async def _is_listed(self, instance_id: str, attempts: int) -> bool:
+        listing = await self.list(attempts=attempts)
+        return instance_id in {state.instance_id for state in listing} | {bad.id for bad in listing.invalid}
+
+    def born(self, instance_id: str) -> None:
+        """Note that the server has just made this instance: for a while a 404 does not mean that it is gone."""
+        now = time.monotonic()
+        self._born = {known: at for known, at in self._born.items() if now - at < GRACE}
+        self._born[instance_id] = now
+
+    def _is_new(self, instance_id: str) -> bool:
+        return time.monotonic() - self._born.get(instance_id, float("-inf")) < GRACE
+
+    # ---- polling: a single attempt each, the next tick is the retry --------------------------------
+
+    def poller(self) -> Poller:
+        """The poller of the running loop."""
+        loop = asyncio.get_running_loop()
+        poller = self._pollers.get(loop)
+        if poller is None:
+            poller = self._pollers[loop] = Poller(self, self._poll_interval)
+        return poller
+
+    async def one(self, instance_id: str) -> InstanceState | None:
+        return await self.find(instance_id, attempts=1)
+
+    async def many(self, instance_ids: set[str]) -> dict[str, InstanceState | None | Exception]:
+        listed = {state.instance_id: state for state in await self.list(attempts=1)}
+        seen: dict[str, InstanceState | None | Exception] = {}
+        for instance_id in instance_ids:
+            if instance_id in listed:
+                seen[instance_id] = listed[instance_id]
+                continue
+            # A list may lag, and an item that could not be read says nothing: a GET decides.
+            try:
+                seen[instance_id] = await self.one(instance_id)
+            except InferleaseError as error:
+                seen[instance_id] = error
+        return seen

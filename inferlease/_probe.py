@@ -1,0 +1,45 @@
+"""Whether a running instance answers inference requests yet."""
+
+from __future__ import annotations
+
+import time
+
+from yarl import URL
+
+from ._auth import InferenceKey
+from ._protocol import Answer
+from ._transport import Transport, is_loopback
+from .errors import ConfigurationError
+
+__all__ = ["Probe", "check_inference_url"]
+
+# A probe that takes longer counts as no answer; the next tick tries again.
+_SECONDS = 10.0
+
+
+def check_inference_url(base_url: str) -> None:
+    """Raises ConfigurationError where the key for inference would travel in the clear."""
+    url = URL(base_url)
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url)):
+        raise ConfigurationError(
+            f"the instance's base_url {base_url!r:.200} is neither https nor loopback: "
+            "the key for inference is not sent there"
+        )
+
+
+class Probe:
+    """Asks an instance for its models, with the key for inference and never with the API's token."""
+
+    def __init__(self, transport: Transport, key: InferenceKey) -> None:
+        self._transport = transport
+        self._key = key
+
+    def check(self) -> None:
+        """Raises ConfigurationError where there is no key to probe with."""
+        self._key.resolve()
+
+    async def __call__(self, base_url: str) -> bool:
+        check_inference_url(base_url)
+        headers = {"Authorization": f"Bearer {self._key.resolve()}"}
+        outcome = await self._transport.fetch(base_url.rstrip("/") + "/models", headers, time.monotonic() + _SECONDS)
+        return isinstance(outcome, Answer) and outcome.status == 200

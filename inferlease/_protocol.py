@@ -1,0 +1,259 @@
+"""The protocol without I/O: what an outcome means, what follows from it, and which error tells of it."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import cast
+
+import orjson
+from attrs import field, frozen
+
+from ._printing import printable
+from ._requests import Operation, Request, is_valid_id
+from .errors import (
+    APIError,
+    AuthenticationError,
+    ConflictError,
+    DecodeError,
+    InferleaseError,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+)
+
+MAX_BODY = 64 * 1024 * 1024
+_SHOWN = 300  # characters of foreign text in a message
+REFUSALS = frozenset({400, 404, 409, 422})
+
+
+@frozen
+class NotSent:
+    """No connection was obtained. `permanent`: trying again can't help (a certificate, a bad header)."""
+
+    error: BaseException
+    permanent: bool = False
+
+
+@frozen
+class Lost:
+    """The request was sent and no whole answer came back."""
+
+    error: BaseException
+
+
+@frozen
+class Answer:
+    """A whole answer; `body` is `None` where it was larger than `MAX_BODY`."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None = field(repr=False)
+
+
+Outcome = NotSent | Lost | Answer
+
+
+class Kind(enum.Enum):
+    """The rows of the outcome table."""
+
+    NOT_SENT = enum.auto()
+    IMPOSSIBLE = enum.auto()
+    UNAUTHORIZED = enum.auto()
+    RATE_LIMITED = enum.auto()
+    REFUSED = enum.auto()
+    BROKEN = enum.auto()
+    GARBLED = enum.auto()
+    OVERSIZED = enum.auto()
+    MISSHAPEN = enum.auto()
+    GOOD = enum.auto()
+
+
+class Action(enum.Enum):
+    """What follows from an outcome."""
+
+    DONE = enum.auto()
+    FAIL = enum.auto()
+    RETRY = enum.auto()  # again, paid from the client's retry budget
+    REPEAT = enum.auto()  # again, whatever the budget
+    LOOK = enum.auto()  # the server did it: one GET tells the result
+    LOOK_ELSE_FAIL = enum.auto()  # one GET tells whether the goal is reached anyway
+    LOOK_ELSE_REPEAT = enum.auto()
+    AMBIGUOUS = enum.auto()  # a start that may have happened
+    SALVAGE = enum.auto()  # a start whose answer is unusable but for its id
+    UNKNOWN = enum.auto()  # a change that may have happened
+
+
+def _table() -> dict[Operation, dict[Kind, Action]]:
+    done, fail, retry, repeat = Action.DONE, Action.FAIL, Action.RETRY, Action.REPEAT
+    look, else_fail, else_repeat = Action.LOOK, Action.LOOK_ELSE_FAIL, Action.LOOK_ELSE_REPEAT
+    ambiguous, unknown = Action.AMBIGUOUS, Action.UNKNOWN
+    columns = (
+        Operation.READ, Operation.START, Operation.STOP, Operation.DELETE, Operation.RESTART, Operation.BULK,
+    )  # fmt: skip
+    rows = {
+        Kind.NOT_SENT:     (retry, retry,          repeat,    repeat,    repeat,      retry),
+        Kind.IMPOSSIBLE:   (fail,  fail,           fail,      fail,      fail,        fail),
+        Kind.UNAUTHORIZED: (fail,  fail,           fail,      fail,      fail,        fail),
+        Kind.RATE_LIMITED: (retry, retry,          repeat,    repeat,    repeat,      retry),
+        Kind.REFUSED:      (fail,  fail,           else_fail, else_fail, else_fail,   fail),
+        Kind.BROKEN:       (retry, ambiguous,      repeat,    repeat,    else_repeat, unknown),
+        Kind.GARBLED:      (retry, ambiguous,      look,      done,      look,        unknown),
+        Kind.OVERSIZED:    (fail,  ambiguous,      look,      done,      look,        unknown),
+        Kind.MISSHAPEN:    (fail,  Action.SALVAGE, look,      done,      look,        fail),
+        Kind.GOOD:         (done,  done,           done,      done,      done,        done),
+    }  # fmt: skip
+    return {
+        operation: {kind: actions[column] for kind, actions in rows.items()} for column, operation in enumerate(columns)
+    }
+
+
+DECISIONS = _table()
+
+
+def classify(outcome: Outcome) -> Kind:
+    """The row of an outcome, before a 2xx body has been read as JSON."""
+    match outcome:
+        case NotSent(permanent=True):
+            return Kind.IMPOSSIBLE
+        case NotSent():
+            return Kind.NOT_SENT
+        case Lost():
+            return Kind.BROKEN
+    status = outcome.status
+    if 200 <= status < 300:
+        return Kind.GOOD if outcome.body is not None else Kind.OVERSIZED
+    if status == 401:
+        return Kind.UNAUTHORIZED
+    if status == 429:
+        return Kind.RATE_LIMITED
+    if status == 408 or status >= 500:
+        return Kind.BROKEN
+    return Kind.REFUSED
+
+
+def parse_json(body: bytes) -> object:
+    """JSON of an answer. Raises ValueError for what is not JSON: NaN, excess digits, nesting or bytes."""
+    return orjson.loads(body)
+
+
+def member(payload: object, key: str) -> object:
+    """`payload[key]` of an answer's outermost object. Raises DecodeError where there is none."""
+    if not isinstance(payload, dict):
+        raise DecodeError(f"expected an object with {key!r}, found {type(payload).__name__}", path="")
+    if key not in payload:
+        raise DecodeError(f"{key}: missing", path=key)
+    return cast(object, payload[key])
+
+
+def check_answer_id(value: str, asked: str | None) -> None:
+    """Raises DecodeError for an instance id, sent by the server, that no path could carry or nobody asked for."""
+    if not is_valid_id(value):
+        expected = "an id of letters, digits, '-', '_' and '.'"
+    elif asked is not None and value != asked:
+        expected = repr(asked)
+    else:
+        return
+    path = "instance.instance_id"
+    raise DecodeError(f"{path}: expected {expected}, found {ascii(value)[:80]}", path=path)
+
+
+# ---- errors ---------------------------------------------------------------------------------------
+
+_BY_STATUS: dict[int, type[APIError]] = {
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    429: RateLimitError,
+}
+
+
+def status_error(request: Request, answer: Answer) -> APIError:
+    """The error of an answer whose status is not 2xx."""
+    status = answer.status
+    error = _BY_STATUS.get(status) or (ServerError if status >= 500 else APIError)
+    said = server_message(answer)
+    text = f"{request} was answered {status}" + (f": {said}" if said else "")
+    if 300 <= status < 400:
+        text += " (a redirect, which is never followed)"
+    return error(
+        text,
+        status=status,
+        request_id=_request_id(answer),
+        instance_id=request.instance_id,
+        retry_after=retry_after(answer),
+    )
+
+
+def outcome_error(request: Request, outcome: Outcome) -> InferleaseError:
+    """The error that tells of an outcome which brought no usable data."""
+    if isinstance(outcome, Answer):
+        if not 200 <= outcome.status < 300:
+            return status_error(request, outcome)
+        what = "is not JSON" if outcome.body is not None else f"is larger than {MAX_BODY >> 20} MiB"
+        return DecodeError(
+            f"{request} was answered {outcome.status}, but the body {what}",
+            path="",
+            status=outcome.status,
+            request_id=_request_id(outcome),
+            instance_id=request.instance_id,
+        )
+    what = "could not be sent" if isinstance(outcome, NotSent) else "was sent, but no whole answer came back"
+    error = TransportError(f"{request} {what}: {describe(outcome.error)}", instance_id=request.instance_id)
+    error.__cause__ = outcome.error
+    return error
+
+
+def _request_id(answer: Answer) -> str | None:
+    value = answer.headers.get("X-Request-Id")
+    return printable(value, 100) if value else None
+
+
+def describe(error: BaseException) -> str:
+    """An exception of the libraries below in a few words of one line."""
+    text = printable(str(error), _SHOWN)
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def server_message(answer: Answer) -> str:
+    """The `message` of an error answer in one printable line, "" if there is none."""
+    try:
+        data = orjson.loads(answer.body or b"")
+    except ValueError:
+        return ""
+    message = data.get("message") if isinstance(data, dict) else None
+    return printable(message, _SHOWN) if isinstance(message, str) else ""
+
+
+# ---- Retry-After ----------------------------------------------------------------------------------
+
+MAX_RETRY_AFTER = 60.0
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+def retry_after(outcome: Outcome, now: datetime | None = None) -> float | None:
+    """Seconds that the server asks to wait, capped at `MAX_RETRY_AFTER`; `None` if it does not say so."""
+    if not isinstance(outcome, Answer):
+        return None
+    value = outcome.headers.get("Retry-After", "").strip(" \t")
+    if _SECONDS.fullmatch(value):
+        return min(float(value), MAX_RETRY_AFTER)
+    if not value or len(value) > 64 or not value.isascii():
+        return None
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    seconds = (when - (now or datetime.now(UTC))).total_seconds()
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)

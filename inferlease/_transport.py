@@ -1,0 +1,297 @@
+"""Sockets: one attempt at one request, told as an outcome. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+import time
+from types import SimpleNamespace
+from typing import Any
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+from weakref import WeakKeyDictionary, WeakSet
+
+import aiohttp
+import orjson
+from aiohttp.http_exceptions import DecompressSizeError
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from . import _keeper
+from ._protocol import MAX_BODY, Answer, Lost, NotSent, Outcome
+from ._requests import Request
+from .errors import ConfigurationError
+
+__all__ = ["Transport", "is_loopback", "require_asyncio"]
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A forked child must not close its parent's sockets: the epoll they are in is shared."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._pid = os.getpid()
+
+    def __del__(self, *hidden: Any) -> None:
+        if os.getpid() == self._pid:
+            super().__del__(*hidden)
+
+
+class _LookupLoop:
+    """Name look-ups for the resolver; inline once the interpreter's exit has taken the executor away."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    async def getaddrinfo(self, host: str, port: int, **options: Any) -> Any:
+        try:
+            return await self._loop.getaddrinfo(host, port, **options)
+        except RuntimeError:
+            return socket.getaddrinfo(host, port, **options)
+
+    async def getnameinfo(self, address: Any, flags: int = 0) -> Any:
+        try:
+            return await self._loop.getnameinfo(address, flags)
+        except RuntimeError:
+            return socket.getnameinfo(address, flags)
+
+
+class _Interrupted(Exception):
+    """Stands for an aiohttp error that aiohttp would answer by silently sending the request again."""
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise
+        raise _Interrupted from error
+
+
+async def _mark_connected(_session: object, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.connected = True
+
+
+class _Progress:
+    """Whether any attempt at a request has obtained a connection."""
+
+    __slots__ = ("connected",)
+
+    def __init__(self) -> None:
+        self.connected = False
+
+
+class Transport:
+    """The sessions of one client: for each loop one that reads, pooled, and one that mutates."""
+
+    def __init__(self, base_url: str, *, connect_timeout: float, proxy: str | bool | None, ssl: Any) -> None:
+        self.base_url = checked_base_url(base_url)
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+        self._proxy = _proxy_for(URL(self.base_url), proxy)
+        self._ssl = ssl
+        self.closed = False
+        self._reading: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._mutating: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+
+    @property
+    def is_open(self) -> bool:
+        return any(not s.closed for sessions in self._sessions for s in list(sessions.values()))
+
+    @property
+    def _sessions(self) -> tuple[WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession], ...]:
+        return self._reading, self._mutating
+
+    async def send(self, request: Request, headers: dict[str, str], deadline: float) -> Outcome:
+        """Make one attempt, until the monotonic time `deadline`."""
+        progress = _Progress() if request.operation.mutates else None
+        data = None if request.body is None else orjson.dumps(request.body)
+        return await self._attempt(
+            request.method,
+            self.base_url + request.path,
+            data=data,
+            headers=headers,
+            deadline=deadline,
+            progress=progress,
+        )
+
+    async def fetch(self, url: str, headers: dict[str, str], deadline: float) -> Outcome:
+        """GET an absolute URL, such as an instance's; `headers` has to be fit for whoever is there."""
+        return await self._attempt("GET", url, data=None, headers=headers, deadline=deadline, progress=None)
+
+    async def _attempt(
+        self,
+        method: str,
+        url: str,
+        *,
+        data: bytes | None,
+        headers: dict[str, str],
+        deadline: float,
+        progress: _Progress | None,
+    ) -> Outcome:
+        try:
+            session = self._session(mutating=progress is not None)
+            async with (
+                asyncio.timeout(deadline - time.monotonic()),
+                session.request(
+                    method,
+                    URL(url, encoded=True),
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    ssl=self._ssl if self._ssl is not None else True,
+                    trace_request_ctx=progress,
+                ) as response,
+            ):
+                return Answer(response.status, response.headers, await _read_capped(response))
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch) as error:
+            return NotSent(error, permanent=True)
+        except aiohttp.ClientHttpProxyError as error:
+            return NotSent(error, permanent=error.status == 407)
+        except _Interrupted as error:
+            return Lost(error.__cause__ or error)
+        except (aiohttp.InvalidURL, ValueError, TypeError) as error:
+            return Lost(error) if progress and progress.connected else NotSent(error, permanent=True)
+        except (aiohttp.ClientError, OSError) as error:
+            # A read without trace events may be told as never sent, though it was: its row is the same.
+            return Lost(error) if progress and progress.connected else NotSent(error)
+
+    def _session(self, *, mutating: bool) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        session = self._sessions[mutating].get(loop)
+        if session is None or session.closed:
+            if self.closed and not _keeper.is_in_job():
+                raise ConfigurationError("the client is closed: make a new one")
+            self._drop_closed_loops()
+            session = self._sessions[mutating][loop] = self._open(loop, mutating=mutating)
+            _open_sessions.add(session)
+        return session
+
+    def _drop_closed_loops(self) -> None:
+        for sessions in self._sessions:
+            for loop in [loop for loop in sessions if loop.is_closed()]:
+                sessions.pop(loop).detach()
+
+    def _open(self, loop: asyncio.AbstractEventLoop, *, mutating: bool) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        if mutating:
+            trace.on_connection_create_end.append(_mark_connected)
+            trace.on_connection_reuseconn.append(_mark_connected)
+        return aiohttp.ClientSession(
+            connector=_Connector(
+                # A pooled connection may have been closed by the server unseen: a mutation opens its own.
+                force_close=mutating,
+                limit=100,
+                resolver=ThreadedResolver(loop=_LookupLoop(loop)),  # type: ignore[arg-type]
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trace_configs=[trace] if mutating else None,
+            middlewares=(_send_once,) if mutating else (),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the sessions of the running loop."""
+        loop = asyncio.get_running_loop()
+        self._drop_closed_loops()
+        for sessions in self._sessions:
+            session = sessions.pop(loop, None)
+            if session is not None:
+                await session.close()
+
+    def detach(self) -> None:
+        """Let go of the sessions that nobody can close any more, those of the loops of users."""
+        for session in self._reading.values():
+            session.detach()
+        self._reading.clear()
+
+
+async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
+    try:
+        return await _read(response)
+    except aiohttp.ClientPayloadError as error:
+        # aiohttp gives up on bodies of very many compressed members: a matter of size, not a loss.
+        if isinstance(error.__cause__, DecompressSizeError):
+            return None
+        raise
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    content = response.content
+    body = await content.readany()
+    if content.at_eof() and len(body) <= MAX_BODY:
+        return body
+    chunks, size = [body], len(body)
+    async for chunk in content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY:
+            response.close()
+            return None
+    return b"".join(chunks)
+
+
+def require_asyncio() -> None:
+    """Raises ConfigurationError where no asyncio loop is running, as under trio."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError("inferlease runs on asyncio only: no asyncio event loop is running here") from None
+
+
+# ---- where to -------------------------------------------------------------------------------------
+
+
+def is_loopback(url: URL) -> bool:
+    host = url.host or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def checked_base_url(base_url: str) -> str:
+    """`base_url` without a trailing slash; raises ConfigurationError where a secret must not go there."""
+    try:
+        url = URL(base_url)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host or url.user or url.query or url.fragment:
+        shown = url.with_user(None) if url.host else base_url
+        raise ConfigurationError(f"base_url {str(shown)!r:.200} is not a plain http(s) URL such as https://host/api/v1")
+    if url.scheme == "http" and not is_loopback(url):
+        raise ConfigurationError(f"base_url {base_url!r:.200} would send secrets in the clear: use https")
+    return str(url).rstrip("/")
+
+
+def _proxy_for(url: URL, proxy: str | bool | None) -> str | None:
+    if isinstance(proxy, str):
+        return proxy
+    if proxy is False or is_loopback(url) or url.host is None:
+        return None
+    proxies = getproxies_environment()
+    if proxy_bypass_environment(url.host, proxies):
+        return None
+    return proxies.get(url.scheme)
+
+
+# ---- fork -----------------------------------------------------------------------------------------
+
+_open_sessions: WeakSet[aiohttp.ClientSession] = WeakSet()
+_inherited: list[object] = []
+
+
+def _after_fork_in_child() -> None:
+    for session in list(_open_sessions):
+        _inherited.append(session.connector)
+        with contextlib.suppress(Exception):
+            session.detach()
+    _open_sessions.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

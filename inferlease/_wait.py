@@ -1,0 +1,161 @@
+"""What waiters do with what the poller tells them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from ._printing import printable
+from ._watch import Follower, Observation, Poller, Reporter, call_back, is_transient
+from .errors import InstanceGoneError, InstanceStoppedError, WaitStalledError, WaitTimeoutError
+from .objects import InstanceEvent, InstanceState
+
+__all__ = ["Wait", "watch"]
+
+# A watch has no deadline; this long without a successful poll ends it with the last error.
+BLIND_SECONDS = 60.0
+# After a suspend the clock may be past the deadline though nobody has looked: one more poll, this long.
+_LAST_LOOK = 5.0
+
+
+class Wait:
+    """One bounded wait for one instance.
+
+    Args:
+        poller: Polls on the running loop.
+        instance_id: The instance waited for.
+        timeout: Seconds at most.
+        stall_timeout: Seconds at most without a step of any worker, `None` for no such bound.
+        on_state: Given every state seen.
+        on_progress: Given every change; may be async.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        instance_id: str,
+        *,
+        timeout: float,
+        stall_timeout: float | None = None,
+        on_state: Callable[[InstanceState], object],
+        on_progress: Callable[[InstanceEvent], object] | None = None,
+    ) -> None:
+        self._poller = poller
+        self._id = instance_id
+        self._timeout = timeout
+        self._stall_timeout = stall_timeout
+        self._on_state = on_state
+        self._on_progress = on_progress
+        self._reporter = Reporter()
+        self._deadline = time.monotonic() + timeout
+        self._last: InstanceState | None = None
+        self._trouble: Exception | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the wait began."""
+        return time.monotonic() - self._reporter.began
+
+    async def until_running(self, probe: Callable[[str], Awaitable[bool]] | None) -> InstanceState:
+        """Until usable and, with `probe`, until `probe(base_url)` says that it answers."""
+        with self._poller.follow(self._id) as follower:
+            while True:
+                observation = await self._next(follower, "running")
+                state = observation.state
+                if observation.is_gone:
+                    raise InstanceGoneError(
+                        f"instance {self._id} no longer exists", instance_id=self._id, last_state=self._last
+                    )
+                if state is None:
+                    continue
+                await call_back(self._on_progress, self._reporter.event(state))
+                if state.is_stopped:
+                    raise InstanceStoppedError(
+                        f"instance {self._id} stopped before it was usable", last_state=state.snapshot()
+                    )
+                if state.is_usable and (probe is None or await probe(state.base_url or "")):
+                    return state
+
+    async def until_stopped(self) -> InstanceState | None:
+        """Until stopped, or gone: `None`."""
+        with self._poller.follow(self._id) as follower:
+            while True:
+                observation = await self._next(follower, "stopped")
+                if observation.is_gone:
+                    return None
+                if observation.state is not None:
+                    await call_back(self._on_progress, self._reporter.event(observation.state))
+                    if observation.state.is_stopped:
+                        return observation.state
+
+    async def _next(self, follower: Follower, goal: str) -> Observation:
+        """The next observation, after its state or trouble has been noted."""
+        observation = await self._before_deadline(follower, goal)
+        if observation.state is not None:
+            self._last, self._trouble = observation.state.snapshot(), None
+            self._on_state(observation.state)
+        elif observation.error is not None:
+            if not is_transient(observation.error):
+                raise observation.error
+            self._trouble = observation.error
+        return observation
+
+    async def _before_deadline(self, follower: Follower, goal: str) -> Observation:
+        began = time.monotonic()
+        stalls_at = self._reporter.stepped_at + self._stall_timeout if self._stall_timeout is not None else None
+        deadline = self._deadline if stalls_at is None else min(self._deadline, stalls_at)
+        try:
+            return await follower.next(deadline)
+        except TimeoutError:
+            if time.monotonic() - deadline > 1.0 or began > deadline:
+                self._poller.poll_now()
+                try:
+                    return await follower.next(time.monotonic() + _LAST_LOOK)
+                except TimeoutError:
+                    pass
+            raise self._timed_out(goal, stalled=deadline < self._deadline) from self._trouble
+
+    def _timed_out(self, goal: str, *, stalled: bool) -> WaitTimeoutError:
+        seen = _shown(self._last) if self._last is not None else "never seen"
+        trouble = f"; last trouble: {self._trouble}" if self._trouble is not None else ""
+        if stalled:
+            text = f"instance {self._id} made no step for {self._stall_timeout:g} s"
+            error: type[WaitTimeoutError] = WaitStalledError
+        else:
+            text = f"instance {self._id} is not {goal} after {self._timeout:g} s"
+            error = WaitTimeoutError
+        return error(
+            f"{text} (last seen {seen}); it may be billed: wait again or stop it{trouble}",
+            instance_id=self._id,
+            last_state=self._last,
+        )
+
+
+def _shown(state: InstanceState) -> str:
+    progress = "" if state.progress is None else f", {state.progress:.0%}"
+    return printable(state.instance_status.status, 40) + progress
+
+
+async def watch(
+    poller: Poller, known: InstanceState, on_state: Callable[[InstanceState], object]
+) -> AsyncIterator[InstanceEvent]:
+    """The current state, then each change, until stopped or gone."""
+    reporter = Reporter()
+    last, seen_at = known, time.monotonic()
+    with poller.follow(known.instance_id) as follower:
+        while True:
+            observation = await follower.next()
+            if observation.error is not None:
+                blind = time.monotonic() - seen_at
+                if not is_transient(observation.error) or blind >= BLIND_SECONDS:
+                    raise observation.error
+                continue
+            seen_at = time.monotonic()
+            if observation.state is not None:
+                last = observation.state
+                on_state(last)
+            event = reporter.event(last, gone=observation.is_gone)
+            if event is not None:
+                yield event
+            if observation.is_gone or last.is_stopped:
+                return

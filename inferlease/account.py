@@ -1,0 +1,29 @@
+"""The account."""
+
+from __future__ import annotations
+
+from ._convert import decode
+from ._core import Core
+from ._requests import GET_BALANCE
+from .objects import Balance
+
+__all__ = ["Account"]
+
+
+class Account:
+    """Reads the account that the credentials belong to."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def balance(self) -> Balance:
+        """What is left on the account.
+
+        Raises:
+            ConfigurationError: There are no credentials.
+            AuthenticationError: The credentials were not accepted.
+        """
+        return await self._core.exchange.read(GET_BALANCE, self._decode)
+
+    def _decode(self, payload: object) -> Balance:
+        return decode(self._core.converter, payload, Balance, "balance")

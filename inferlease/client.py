@@ -1,0 +1,211 @@
+"""The client: where the parts are put together."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from ssl import SSLContext
+from types import TracebackType
+from typing import Self
+
+import anyio
+from cattrs import Converter
+
+from . import _requests
+from ._auth import Credentials, InferenceKey
+from ._convert import make_converter
+from ._core import Core
+from ._exchange import Exchange
+from ._keeper import Jobs
+from ._lookup import Lookup
+from ._probe import Probe
+from ._release import Releaser
+from ._start import Starter
+from ._transport import Transport
+from .account import Account
+from .errors import InferleaseError, InvalidArgumentError
+from .hardware_types import HardwareTypes
+from .instances import Instances, OnProgress
+from .lease import Lease, LeaseOptions
+from .models import Models
+from .pricing import PriceList
+
+__all__ = ["Client"]
+
+DEFAULT_BASE_URL = "https://cortecs.ai/api/v1"
+
+
+class Client:
+    """A client of the provisioning API.
+
+    `async with Client() as client:`, or `await client.close()` at the end. Closing releases every lease that
+    is still held.
+
+    Args:
+        client_id: By default `CORTECS_CLIENT_ID`; needed by the first call that needs credentials.
+        client_secret: By default `CORTECS_CLIENT_SECRET`.
+        base_url: By default `CORTECS_API_BASE_URL`, else the public service. `http` only to loopback.
+        inference_key: The key for inference on an instance. By default `INFERLEASE_INFERENCE_KEY`, else
+            `OPENAI_API_KEY`, unless that is another provider's (`sk-proj-…`).
+        timeout: Seconds that one request may take, its retries included.
+        poll_interval: Seconds between polls while waiting; by default adaptive, from 0.5 to 15.
+        proxy: URL of a proxy; `None` takes it from `HTTPS_PROXY` and `NO_PROXY`, `False` uses none.
+        ssl: A context of your own, such as one for a private certificate authority.
+
+    Attributes:
+        instances: Start, find, stop instances.
+        models: What can be served.
+        hardware_types: What it can be served on, and prices.
+        account: The balance.
+        converter: The cattrs converter that decodes answers; hooks registered on it are honoured.
+
+    Raises:
+        InvalidArgumentError: `timeout` or `poll_interval` is not a positive number.
+        ConfigurationError: `base_url` is not a URL to which secrets may be sent.
+    """
+
+    def __init__(
+        self,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        *,
+        base_url: str | None = None,
+        inference_key: str | None = None,
+        timeout: float = 30.0,
+        poll_interval: float | None = None,
+        proxy: str | bool | None = None,
+        ssl: SSLContext | None = None,
+    ) -> None:
+        _check_seconds("timeout", timeout)
+        if poll_interval is not None:
+            _check_seconds("poll_interval", poll_interval)
+        self._transport = Transport(
+            base_url or os.environ.get("CORTECS_API_BASE_URL") or DEFAULT_BASE_URL,
+            connect_timeout=timeout / 3,
+            proxy=proxy,
+            ssl=ssl,
+        )
+        self.converter: Converter = make_converter()
+        exchange = Exchange(self._transport, Credentials(client_id, client_secret), timeout=timeout)
+        lookup = Lookup(exchange, self.converter, poll_interval)
+        prices = PriceList(exchange, self.converter)
+        releaser = Releaser(exchange, lookup)
+        jobs = Jobs()
+        self._core = Core(
+            exchange=exchange,
+            converter=self.converter,
+            lookup=lookup,
+            prices=prices,
+            releaser=releaser,
+            starter=Starter(exchange, lookup, releaser, prices, jobs),
+            probe=Probe(self._transport, InferenceKey(inference_key)),
+            jobs=jobs,
+        )
+        self.instances = Instances(self._core)
+        self.models = Models(self._core)
+        self.hardware_types = HardwareTypes(self._core)
+        self.account = Account(self._core)
+
+    def lease(
+        self,
+        model: str,
+        *,
+        hardware_type_id: str | None = None,
+        context_length: int | None = None,
+        billing_interval: str | None = None,
+        num_workers: int | None = None,
+        timeout: float = 900.0,
+        stall_timeout: float | None = None,
+        probe: bool = False,
+        on_progress: OnProgress | None = None,
+        delete: bool = True,
+        release_timeout: float = 120.0,
+    ) -> Lease:
+        """A lease of a dedicated instance; nothing is started until it is entered or acquired.
+
+        Args:
+            model: Hugging Face name (`org/model`) or model id (`org--model`).
+            hardware_type_id: As for `instances.start`; so are the next three.
+            context_length: In tokens.
+            billing_interval: `per_minute` or `per_hour`.
+            num_workers: From 1 to 8.
+            timeout: Seconds at most until the instance is usable.
+            stall_timeout: Seconds at most without a step of any worker; `None` for no such bound.
+            probe: Also wait until the instance answers inference requests.
+            on_progress: Called with each change while waiting; may be async.
+            delete: Delete the instance once it is stopped.
+            release_timeout: Seconds at most until the instance is seen stopped.
+
+        Raises:
+            InvalidArgumentError: An argument is refused; nothing was sent.
+        """
+        args = _requests.start_arguments(
+            model,
+            hardware_type_id=hardware_type_id,
+            context_length=context_length,
+            billing_interval=billing_interval,
+            num_workers=num_workers,
+        )
+        _check_seconds("timeout", timeout)
+        _check_seconds("release_timeout", release_timeout)
+        if stall_timeout is not None:
+            _check_seconds("stall_timeout", stall_timeout)
+        options = LeaseOptions(timeout, stall_timeout, probe, on_progress, delete, release_timeout)
+        return Lease(self._core, self.instances, args, options)
+
+    async def close(self) -> None:
+        """Release every lease that is still held, and close the connections. Idempotent.
+
+        Raises:
+            OutcomeUnknownError: A leased instance was not seen to stop; the message says how to stop it.
+        """
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._release_held()
+            finally:
+                self._transport.closed = True
+                await self._transport.close()
+                closing = self._core.jobs.close(self._transport.close)
+                if closing is not None:
+                    await closing.wait()
+
+    async def _release_held(self) -> None:
+        releases = [start.undo() for start in list(self._core.held) if start.is_ours]
+        troubles: list[InferleaseError] = []
+        for release in releases:
+            try:
+                await release.wait()
+            except InferleaseError as trouble:
+                troubles.append(trouble)
+        self._core.held.clear()
+        if troubles:
+            for further in troubles[1:]:
+                troubles[0].add_note(str(further))
+            raise troubles[0]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self.close()
+        except InferleaseError as trouble:
+            if error is None:
+                raise
+            error.add_note(str(trouble))
+
+    def __del__(self) -> None:
+        transport: Transport | None = getattr(self, "_transport", None)
+        if transport is not None and not transport.closed and transport.is_open:
+            warnings.warn("a Client was never closed", ResourceWarning, stacklevel=2, source=self)
+            transport.detach()
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise InvalidArgumentError(f"{name}={value!r:.80} is not a positive number of seconds")

@@ -1,0 +1,328 @@
+"""Instances: start, find, watch and end them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol, Self, TypeAlias
+
+from attrs import define
+
+from . import _requests
+from ._convert import Listing, decode
+from ._core import Core
+from ._ensure import choose, resolve
+from ._protocol import Action, member
+from ._wait import Wait, watch
+from .errors import DetachedInstanceError
+from .objects import InstanceArgs, InstanceEvent, InstanceState
+
+__all__ = ["Instance", "Instances"]
+
+OnProgress: TypeAlias = Callable[[InstanceEvent], object]
+Ids: TypeAlias = list[str]
+
+
+class _Port(Protocol):
+    """What an instance needs of the client that it belongs to."""
+
+    async def _read(self, instance: Instance) -> None: ...
+    async def _stop(self, instance_id: str) -> InstanceState | None: ...
+    async def _restart(self, instance_id: str) -> InstanceState: ...
+    async def _delete(self, instance_id: str) -> None: ...
+    def _wait(
+        self, instance: Instance, timeout: float, stall_timeout: float | None, on_progress: OnProgress | None
+    ) -> Wait: ...
+    def _probe(self) -> Callable[[str], Awaitable[bool]]: ...
+    def _watch(self, instance: Instance) -> AsyncIterator[InstanceEvent]: ...
+    def _log_usable(self, state: InstanceState, seconds: float) -> None: ...
+
+
+@define(slots=False, eq=False, repr=False)
+class Instance(InstanceState):
+    """An instance and its verbs. A verb updates the object in place.
+
+    Equal by value to any `InstanceState`; pickled, it loses its client and its verbs raise
+    `DetachedInstanceError`.
+    """
+
+    def _bind(self, port: _Port) -> Self:
+        # Not an attrs attribute: it takes no part in equality, repr, pickling or unstructuring.
+        self.__dict__["_port"] = port
+        return self
+
+    def _client(self) -> _Port:
+        port: _Port | None = self.__dict__.get("_port")
+        if port is None:
+            raise DetachedInstanceError(
+                f"instance {self.instance_id} belongs to no client: get it with client.instances.get(id)",
+                instance_id=self.instance_id,
+            )
+        return port
+
+    async def refresh(self) -> Self:
+        """Read the state anew; returns the instance itself.
+
+        Raises:
+            APIError: The server answered with an error; a NotFoundError if the instance is gone.
+        """
+        await self._client()._read(self)
+        return self
+
+    async def stop(self) -> Self:
+        """Ask for a stop, which ends the billing. To see it stopped, `wait_until_stopped()`.
+
+        Done as well if it is stopped already or gone. Cancelling the caller does not take the stop back.
+
+        Raises:
+            OutcomeUnknownError: The stop may or may not have arrived: ask again.
+            APIError: The server refused.
+        """
+        state = await self._client()._stop(self.instance_id)
+        if state is not None:
+            self._assign(state)
+        return self
+
+    async def restart(self) -> Self:
+        """Start the stopped instance again; it is billed from here on, until it is stopped.
+
+        Raises:
+            OutcomeUnknownError: The restart may or may not have arrived.
+            APIError: The server refused.
+        """
+        self._assign(await self._client()._restart(self.instance_id))
+        return self
+
+    async def delete(self) -> None:
+        """Delete the stopped instance. Done as well if it is gone already.
+
+        Raises:
+            APIError: The server refused, as it does while the instance is not stopped.
+            OutcomeUnknownError: The deletion may or may not have arrived.
+        """
+        await self._client()._delete(self.instance_id)
+
+    async def wait_until_running(
+        self,
+        timeout: float = 900.0,
+        stall_timeout: float | None = None,
+        probe: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> Self:
+        """Wait until the instance is usable: it runs and has a `base_url`. Returns the instance itself.
+
+        All workers are watched; the first that runs makes the instance usable. The wait can be resumed,
+        also from another process by the instance's id.
+
+        Args:
+            timeout: Seconds at most.
+            stall_timeout: Seconds at most without a step of any worker; `None` for no such bound.
+            probe: Also wait until the instance answers inference requests.
+            on_progress: Called with each change; may be async.
+
+        Raises:
+            WaitTimeoutError: `timeout` passed; a WaitStalledError if `stall_timeout` did.
+            InstanceStoppedError: The instance stopped.
+            InstanceGoneError: The instance no longer exists.
+        """
+        port = self._client()
+        wait = port._wait(self, timeout, stall_timeout, on_progress)
+        state = await wait.until_running(port._probe() if probe else None)
+        port._log_usable(state, wait.elapsed)
+        return self
+
+    async def wait_until_stopped(self, timeout: float = 120.0) -> Self:
+        """Wait until the instance is stopped or gone. Returns the instance itself.
+
+        Args:
+            timeout: Seconds at most.
+
+        Raises:
+            WaitTimeoutError: `timeout` passed.
+        """
+        await self._client()._wait(self, timeout, None, None).until_stopped()
+        return self
+
+    async def watch(self) -> AsyncIterator[InstanceEvent]:
+        """The current state, then each change, past usable, until the instance is stopped or gone.
+
+        There is no deadline, but 60 seconds without a successful poll end the watch with the last error.
+        """
+        async for event in self._client()._watch(self):
+            yield event
+
+
+class Instances:
+    """The instances of the account."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def start(
+        self,
+        model: str,
+        *,
+        hardware_type_id: str | None = None,
+        context_length: int | None = None,
+        billing_interval: str | None = None,
+        num_workers: int | None = None,
+    ) -> Instance:
+        """Start an instance and return it, not yet usable. It is billed until you stop it.
+
+        What is left at `None` is not sent: the server's default applies. A caller that is cancelled before
+        this returns has started nothing: what was started is stopped again. To have an instance stopped
+        whatever happens, use `client.lease()`.
+
+        Args:
+            model: Hugging Face name (`org/model`) or model id (`org--model`).
+            hardware_type_id: Such as `NVIDIA_L4_1`; by default the one that is recommended for the model.
+            context_length: In tokens; by default the configuration's maximum, at most 32,000.
+            billing_interval: `per_minute` (default) or `per_hour`.
+            num_workers: From 1 (default) to 8; each has all GPUs of the hardware type and is billed.
+
+        Raises:
+            InvalidArgumentError: An argument is refused before anything is sent.
+            StartRefusedError: The server refused; a NoCapacityError if the hardware is not available.
+            StartOutcomeUnknownError: It may have been started: the error has the candidates.
+            TransportError: Nothing was sent.
+        """
+        args = _requests.start_arguments(
+            model,
+            hardware_type_id=hardware_type_id,
+            context_length=context_length,
+            billing_interval=billing_interval,
+            num_workers=num_workers,
+        )
+        return await self._start(args)
+
+    async def ensure(
+        self,
+        model: str,
+        *,
+        hardware_type_id: str | None = None,
+        context_length: int | None = None,
+        billing_interval: str | None = None,
+        num_workers: int | None = None,
+    ) -> Instance:
+        """An instance with these arguments, started only if there is none.
+
+        One that runs comes first, then a pending one, then a stopped one, which is restarted. Takes
+        `start`'s arguments and raises what it raises. What is left at `None` is resolved to the server's
+        default first. An instance under a lease of this client is never taken.
+        """
+        args = _requests.start_arguments(
+            model,
+            hardware_type_id=hardware_type_id,
+            context_length=context_length,
+            billing_interval=billing_interval,
+            num_workers=num_workers,
+        )
+        wanted = resolve(args, await self._core.lookup.model(args.model_id))
+        found = await choose(self._core.lookup, args, wanted, self._core.leased_ids)
+        if found is None:
+            return await self._start(args)
+        if found.is_stopped:
+            found = await self._restart(found.instance_id)
+        return self._instance(found)
+
+    async def get(self, instance_id: str) -> Instance:
+        """The instance with this id.
+
+        Raises:
+            InvalidArgumentError: It is no id.
+            NotFoundError: There is no such instance; some servers answer with another APIError.
+        """
+        return self._instance(await self._core.lookup.get(instance_id))
+
+    async def list(self) -> Listing[Instance]:
+        """All instances of the account, stopped ones too. What could not be read is in `.invalid`."""
+        listing = await self._core.lookup.list()
+        return Listing((self._instance(state) for state in listing), invalid=listing.invalid)
+
+    async def stop(self, instance_id: str) -> Instance | None:
+        """Stop by id, as `Instance.stop` does; `None` if the instance is gone."""
+        state = await self._stop(instance_id)
+        return self._instance(state) if state is not None else None
+
+    async def restart(self, instance_id: str) -> Instance:
+        """Restart by id, as `Instance.restart` does."""
+        return self._instance(await self._restart(instance_id))
+
+    async def delete(self, instance_id: str) -> None:
+        """Delete by id, as `Instance.delete` does."""
+        await self._delete(instance_id)
+
+    async def stop_all(self) -> Ids:
+        """Stop every instance of the whole account, whoever started it. Returns the ids that were stopped.
+
+        Raises:
+            OutcomeUnknownError: Some may have been stopped: list them.
+        """
+        return await self._core.carry(lambda: self._bulk(_requests.STOP_ALL))
+
+    async def delete_all(self, force: bool = False) -> Ids:
+        """Delete every stopped instance of the whole account, whoever started it. Returns their ids.
+
+        Args:
+            force: Also those that are not stopped, which stops them.
+
+        Raises:
+            OutcomeUnknownError: Some may have been deleted: list them.
+        """
+        return await self._core.carry(lambda: self._bulk(_requests.delete_all(force)))
+
+    async def _bulk(self, request: _requests.Request) -> Ids:
+        settled = await self._core.exchange.settle(request, self._decode_ids)
+        if settled.action is not Action.DONE:
+            raise self._core.exchange.error(request, settled)
+        return settled.value or []
+
+    def _decode_ids(self, payload: object) -> Ids:
+        raw = payload.get("instance_ids") if isinstance(payload, dict) else member(payload, "instance_ids")
+        return [] if raw is None else decode(self._core.converter, raw, list[str], "instance_ids")
+
+    # ---- what an instance asks of its client ---------------------------------------------------------
+
+    def _instance(self, state: InstanceState) -> Instance:
+        return Instance(
+            state.instance_id, state.base_url, state.instance_args, state.instance_status, state.worker_statuses
+        )._bind(self)
+
+    async def _start(self, args: InstanceArgs) -> Instance:
+        return self._instance(await self._core.starter.begin(args).taken())
+
+    async def _read(self, instance: Instance) -> None:
+        instance._assign(await self._core.lookup.get(instance.instance_id))
+
+    async def _stop(self, instance_id: str) -> InstanceState | None:
+        _requests.checked_id(instance_id)
+        return await self._core.carry(lambda: self._core.releaser.stop(instance_id))
+
+    async def _restart(self, instance_id: str) -> InstanceState:
+        _requests.checked_id(instance_id)
+        return await self._core.carry(lambda: self._core.starter.restart(instance_id))
+
+    async def _delete(self, instance_id: str) -> None:
+        _requests.checked_id(instance_id)
+        await self._core.carry(lambda: self._core.releaser.delete(instance_id))
+
+    def _wait(
+        self, instance: Instance, timeout: float, stall_timeout: float | None, on_progress: OnProgress | None
+    ) -> Wait:
+        return Wait(
+            self._core.lookup.poller(),
+            instance.instance_id,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            on_state=instance._assign,
+            on_progress=on_progress,
+        )
+
+    def _probe(self) -> Callable[[str], Awaitable[bool]]:
+        self._core.probe.check()
+        return self._core.probe
+
+    def _watch(self, instance: Instance) -> AsyncIterator[InstanceEvent]:
+        return watch(self._core.lookup.poller(), instance.snapshot(), instance._assign)
+
+    def _log_usable(self, state: InstanceState, seconds: float) -> None:
+        self._core.starter.log_usable(state, seconds)

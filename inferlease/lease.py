@@ -1,0 +1,141 @@
+"""The lease: start, wait, use, release."""
+
+from __future__ import annotations
+
+import warnings
+from types import TracebackType
+
+import anyio
+from attrs import frozen
+
+from ._core import Core
+from ._start import PendingStart
+from ._transport import require_asyncio
+from .errors import InferleaseError
+from .instances import Instance, Instances, OnProgress
+from .objects import InstanceArgs, InstanceState
+
+__all__ = ["Lease"]
+
+
+@frozen
+class LeaseOptions:
+    """How a lease waits and releases; the arguments of `Client.lease`."""
+
+    timeout: float
+    stall_timeout: float | None
+    probe: bool
+    on_progress: OnProgress | None
+    delete: bool
+    release_timeout: float
+
+
+class Lease:
+    """A dedicated instance for as long as the work takes. Made by `client.lease()`.
+
+    `async with lease as instance:` starts the instance, waits until it is usable, and stops it at the end,
+    whatever happens in between. `acquire()` and `release()` are for code that can't use `with`.
+    """
+
+    def __init__(self, core: Core, instances: Instances, args: InstanceArgs, options: LeaseOptions) -> None:
+        self._core = core
+        self._instances = instances
+        self._args = args
+        self._options = options
+        self._start: PendingStart | None = None
+        self._instance: Instance | None = None
+
+    @property
+    def instance(self) -> Instance | None:
+        """The leased instance, once it was started; after the release as it was last seen."""
+        return self._instance
+
+    async def acquire(self) -> Instance:
+        """Start the instance and wait until it is usable. If that fails, it is released before this raises.
+
+        Raises:
+            StartRefusedError: The server refused; a NoCapacityError if the hardware is not available.
+            StartOutcomeUnknownError: It may have been started: the error has the candidates.
+            WaitTimeoutError: It was not usable within `timeout`.
+            InstanceStoppedError: It stopped.
+        """
+        require_asyncio()
+        if self._start is not None:
+            raise InferleaseError("this lease was acquired before: make a new one with client.lease()")
+        if self._options.probe:
+            self._core.probe.check()
+        start = self._start = self._core.starter.begin(
+            self._args, delete=self._options.delete, release_timeout=self._options.release_timeout
+        )
+        self._core.held.add(start)
+        try:
+            instance = self._instance = self._instances._instance(await start.wait())
+            self._core.leased_ids.add(instance.instance_id)
+            options = self._options
+            return await instance.wait_until_running(
+                options.timeout, options.stall_timeout, options.probe, options.on_progress
+            )
+        except BaseException as error:
+            await self._leave(error)
+            raise
+
+    async def release(self) -> None:
+        """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
+
+        Cancelling the caller ends the wait, never the release.
+
+        Raises:
+            OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
+        """
+        start = self._start
+        if start is None or not start.is_ours:
+            return
+        job = start.undo()
+        job.add_done_callback(lambda: self._released(start))
+        state: InstanceState | None = None
+        with anyio.CancelScope(shield=True):
+            state = await job.wait()
+        if state is not None and self._instance is not None:
+            self._instance._assign(state)
+
+    def _released(self, start: PendingStart) -> None:
+        self._core.held.discard(start)
+        if self._instance is not None:
+            self._core.leased_ids.discard(self._instance.instance_id)
+
+    async def _leave(self, error: BaseException) -> None:
+        """Release because of `error`, which is never replaced: trouble becomes a note on it."""
+        if isinstance(error, GeneratorExit):
+            # The coroutine is being thrown away and can't wait any more; the keeper does.
+            if self._start is not None and self._start.is_ours:
+                start = self._start
+                start.undo().add_done_callback(lambda: self._released(start))
+            return
+        try:
+            await self.release()
+        except InferleaseError as trouble:
+            error.add_note(str(trouble))
+
+    async def __aenter__(self) -> Instance:
+        return await self.acquire()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self.release()
+        else:
+            await self._leave(error)
+
+    def __del__(self) -> None:
+        start: PendingStart | None = getattr(self, "_start", None)
+        if start is not None and start.is_ours and not start.is_undone:
+            warnings.warn(
+                f"a lease of {self._args.model_id} was never released; it is when its client is closed or at exit",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )

@@ -1,0 +1,85 @@
+"""What an instance costs per hour, as an upper bound."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from attrs import frozen
+from cattrs import Converter
+
+from ._convert import Listing, decode_list
+from ._exchange import Exchange
+from ._protocol import member
+from ._requests import LIST_HARDWARE_TYPES
+from .errors import InferleaseError
+from .objects import HardwareType, InstanceArgs
+
+__all__ = ["Price", "PriceList", "hourly"]
+
+log = logging.getLogger("inferlease")
+
+
+@frozen
+class Price:
+    """An amount of money per hour.
+
+    Attributes:
+        amount: At most this much per hour.
+        currency: Such as `EUR`.
+    """
+
+    amount: float
+    currency: str
+
+    def __str__(self) -> str:
+        return f"{self.amount:.2f} {self.currency}/h"
+
+
+def hourly(hardware: HardwareType, num_workers: int | None) -> Price | None:
+    """The price of `num_workers` on `hardware`, `None` where anything it rests on is unknown.
+
+    Whether the API's price is one for the type or for each of its GPUs is not documented: this is the
+    upper bound, one for each GPU.
+    """
+    price, info = hardware.price_info, hardware.hardware_info
+    if price.price_per_hour is None or price.currency is None or info.num_gpus is None or num_workers is None:
+        return None
+    return Price(price.price_per_hour * max(info.num_gpus, 1) * num_workers, price.currency)
+
+
+class PriceList:
+    """The hardware types of one client, read once. That it can't be read is never a reason to fail."""
+
+    def __init__(self, exchange: Exchange, converter: Converter) -> None:
+        self._exchange = exchange
+        self._converter = converter
+        self._types: dict[str, HardwareType] | None = None
+
+    def known(self, args: InstanceArgs) -> Price | None:
+        """The price per hour of an instance, as far as it is known without asking."""
+        hardware = (self._types or {}).get(args.hardware_type_id or "")
+        return hourly(hardware, args.num_workers) if hardware is not None else None
+
+    async def hourly(self, args: InstanceArgs) -> Price | None:
+        """The price per hour of an instance, `None` if it is not known."""
+        if self._types is None:
+            try:
+                listing = await self._exchange.read(LIST_HARDWARE_TYPES, self.decode_types)
+            except InferleaseError as error:
+                log.debug("no prices: %s", error)
+                return None
+            self._types = {hardware.hardware_type_id: hardware for hardware in listing}
+        return self.known(args)
+
+    def fetch_soon(self) -> asyncio.Task[object] | None:
+        """Begin to read the prices on the running loop, unless they are known."""
+        if self._types is not None:
+            return None
+        return asyncio.get_running_loop().create_task(self.hourly(InstanceArgs(model_id="")))
+
+    def decode_types(self, payload: object) -> Listing[HardwareType]:
+        """The hardware types of an answer."""
+        return decode_list(
+            self._converter, member(payload, "hardware_types"), HardwareType, "hardware_types", "hardware_type_id"
+        )

@@ -1,0 +1,69 @@
+"""Development tasks: `nox` runs what a change must pass, `nox -l` lists everything."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.4"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "typing_api", "tests"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+PEERS = ["httpx", "cortecs-py==0.1.2", "pydantic"]
+DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
+
+
+def pinned(*names: str) -> list[str]:
+    """The requirements of the `dev` extra that are for one of `names`."""
+    return [line for line in DEV if re.split(r"\W", line)[0] in names]
+
+
+def python_of(session: nox.Session) -> str:
+    """The session's interpreter: pyright would take the one of `.venv`."""
+    return str(Path(session.bin) / "python")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*pinned("ruff"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package, with mypy and pyright."""
+    session.install("-e", ".[dev]", "pyright[nodejs]")
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", python_of(session))
+
+
+@nox.session
+def typing_api(session: nox.Session) -> None:
+    """Check a user's code against the package as it is installed, outside this folder."""
+    session.install(".", *pinned("mypy"), "pyright[nodejs]")
+    copy = shutil.copy("tests/typing/api.py", session.create_tmp())
+    session.chdir(Path(copy).parent)
+    session.run("mypy", "--strict", "api.py")
+    session.run("pyright", "--pythonpath", python_of(session), "api.py")
+    session.run("pyright", "--pythonpath", python_of(session), "--verifytypes", "inferlease", "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests; an interpreter that is not installed is skipped, and nox says so."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against the peers, which live in this session's environment only."""
+    session.install(".[cli]", *PEERS)
+    session.run("python", "benchmarks/run.py", *session.posargs)

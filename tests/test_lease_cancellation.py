@@ -1,0 +1,94 @@
+"""A lease that is cancelled anywhere leaves nothing billed: every suspension, every request, every way."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from inferlease._release import Releaser
+from inferlease.emulator import Emulator
+from inferlease.emulator.holds import Phase
+from tests.stepping import KINDS, Kind, Victim
+
+if TYPE_CHECKING:
+    from inferlease import Client
+
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+PHASES: tuple[Phase, ...] = get_args(Phase)
+# What the wire calls the four requests of a lease's life; a poll of one instance is a get.
+REQUESTS = ("start", "get", "stop", "delete")
+HELD = list(itertools.product(REQUESTS, PHASES, KINDS))
+
+
+async def use(client: Client) -> None:
+    async with client.lease(MODEL, release_timeout=20):
+        await asyncio.sleep(0)
+
+
+async def nothing_billed(emulator: Emulator) -> None:
+    """Wait until a start was answered for and nothing is billed; the test's own timeout bounds it."""
+    while emulator.books().still_billed:  # noqa: ASYNC110 - the books are the server's: nothing tells of a change
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_lease_cancelled_at_any_suspension_is_released(
+    emulator: Emulator, client: Client, kind: Kind, record_property: pytest.RecordProperty
+) -> None:
+    whole = Victim(use(client), kind)
+    assert await whole.ended() is None
+    points = 0
+    for at in itertools.count():
+        victim = Victim(use(client), kind, at)
+        await victim.ended()
+        if not victim.was_cancelled:
+            break
+        points += 1
+        await nothing_billed(emulator)
+    record_property("suspension points", points)
+    print(f"{kind}: {points} suspension points, {whole.suspensions} undisturbed")  # noqa: T201 - a figure to read
+    assert points >= 5
+
+
+def test_the_combinations_are_all_there() -> None:
+    assert len(HELD) == len(set(HELD)) == 4 * 3 * 3
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("request_name", "phase", "kind"), HELD)
+async def test_a_lease_cancelled_during_a_request_is_released(
+    emulator: Emulator, client: Client, request_name: str, phase: Phase, kind: Kind
+) -> None:
+    with emulator.hold(request_name, phase) as hold:
+        victim = Victim(use(client), kind)
+        await hold.arrived_async()
+        victim.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await victim.ended()
+    await client.close()
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("request_name", ["start", "get"])
+async def test_without_the_release_it_would_leak(
+    emulator: Emulator, client: Client, request_name: str, phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_release(*_: object, **__: object) -> None: ...
+
+    monkeypatch.setattr(Releaser, "release", no_release)
+    with emulator.hold(request_name, phase) as hold:
+        victim = Victim(use(client), "native")
+        await hold.arrived_async()
+        victim.cancel()
+        await asyncio.sleep(0)
+    await victim.ended()
+    await client.close()
+    assert len(emulator.books().still_billed) == 1

@@ -1,0 +1,268 @@
+"""The outcome table of the design, and what is read off an answer, without I/O."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from inferlease import _protocol, _requests, errors
+from inferlease._protocol import DECISIONS, Action, Answer, Kind, Lost, NotSent, Outcome, classify
+from inferlease._requests import Operation
+
+NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
+
+
+def answer(status: int = 200, body: bytes | None = b"{}", **headers: str) -> Answer:
+    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+# ---- the table ------------------------------------------------------------------------------------
+
+OUTCOMES: dict[str, list[Outcome]] = {
+    "not sent": [NotSent(ConnectionRefusedError()), NotSent(TimeoutError())],
+    "impossible": [NotSent(ValueError(), permanent=True)],
+    "401": [answer(401)],
+    "429": [answer(429), answer(429, None)],
+    "other 3xx, 4xx": [answer(status) for status in (300, 301, 304, 307, 400, 402, 403, 404, 409, 422, 451)],
+    "408, 5xx, lost": [Lost(ConnectionResetError())] + [answer(status) for status in (408, 500, 502, 503, 504, 599)],
+    "2xx, too large": [answer(200, None), answer(201, None)],
+    "2xx": [answer(200), answer(201), answer(204, b"")],
+}
+"""What a request can come to, by the rows of the design that can be told without reading a body."""
+
+D, F, R, P = "done", "fail", "retry", "repeat"
+A, S, U, L = "ambiguous", "salvage", "unknown", "look"
+LF, LP = "look_else_fail", "look_else_repeat"
+TABLE: dict[str, tuple[str, str, str, str, str, str]] = {
+    #                        read start stop delete restart bulk
+    "not sent":             (R,   R,    P,   P,     P,      R),
+    "impossible":           (F,   F,    F,   F,     F,      F),
+    "401":                  (F,   F,    F,   F,     F,      F),
+    "429":                  (R,   R,    P,   P,     P,      R),
+    "other 3xx, 4xx":       (F,   F,    LF,  LF,    LF,     F),
+    "408, 5xx, lost":       (R,   A,    P,   P,     LP,     U),
+    "2xx, not JSON":        (R,   A,    L,   D,     L,      U),
+    "2xx, too large":       (F,   A,    L,   D,     L,      U),
+    "2xx, the wrong shape": (F,   S,    L,   D,     L,      F),
+    "2xx":                  (D,   D,    D,   D,     D,      D),
+}  # fmt: skip
+"""The table *Outcomes* of the design. A 401 stands here for one that was replayed already."""
+
+KINDS = {"2xx, not JSON": Kind.GARBLED, "2xx, the wrong shape": Kind.MISSHAPEN}
+"""The rows that only the body tells."""
+
+
+@pytest.mark.parametrize(("row", "outcome"), [(row, one) for row, some in OUTCOMES.items() for one in some], ids=repr)
+def test_every_outcome_is_in_its_row(row: str, outcome: Outcome) -> None:
+    expected = [Action[action.upper()] for action in TABLE[row]]
+    assert [DECISIONS[operation][classify(outcome)] for operation in Operation] == expected
+
+
+@pytest.mark.parametrize("row", KINDS)
+def test_every_body_is_in_its_row(row: str) -> None:
+    expected = [Action[action.upper()] for action in TABLE[row]]
+    assert [DECISIONS[operation][KINDS[row]] for operation in Operation] == expected
+
+
+def test_the_table_has_no_further_row() -> None:
+    covered = {classify(outcomes[0]) for outcomes in OUTCOMES.values()} | set(KINDS.values())
+    assert covered == set(Kind)
+    assert all(set(decisions) == set(Kind) for decisions in DECISIONS.values())
+
+
+@pytest.mark.parametrize("operation", [op for op in Operation if op is not Operation.READ])
+@pytest.mark.parametrize("kind", [Kind.BROKEN, Kind.GARBLED, Kind.OVERSIZED])
+def test_a_start_or_a_bulk_call_that_may_have_arrived_is_never_sent_again(operation: Operation, kind: Kind) -> None:
+    again = {Action.RETRY, Action.REPEAT, Action.LOOK_ELSE_REPEAT}
+    if operation in {Operation.START, Operation.BULK}:
+        assert DECISIONS[operation][kind] not in again
+
+
+# ---- bodies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>busy</html>",
+        b'{"instance": {"instance_id": "i-1"',
+        b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"size": NaN}',
+        b'{"size": Infinity}',
+        b'{"size": 1e999}',
+        b'{"size": ' + b"9" * 5000 + b"}",
+        b'{"text": "\\ud800"}',
+        b'{"text": "\xff"}',
+        b"\xef\xbb\xbf{}",
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        _protocol.parse_json(body)
+
+
+@pytest.mark.parametrize("payload", [None, [], "instance", 5, True])
+def test_an_answer_that_is_no_object_is_a_decode_error(payload: Any) -> None:
+    with pytest.raises(errors.DecodeError, match="expected an object with 'instance'") as caught:
+        _protocol.member(payload, "instance")
+    assert caught.value.path == ""
+
+
+def test_a_missing_member_is_named() -> None:
+    with pytest.raises(errors.DecodeError) as caught:
+        _protocol.member({"message": "ok"}, "instance")
+    assert caught.value.path == "instance"
+
+
+@pytest.mark.parametrize("value", ["..", "delete-all", "a/b", "", "i\ud800"])
+def test_an_id_of_the_server_that_no_path_can_carry_is_a_decode_error(value: str) -> None:
+    with pytest.raises(errors.DecodeError) as caught:
+        _protocol.check_answer_id(value, None)
+    assert caught.value.path == "instance.instance_id"
+    assert str(caught.value).isascii()
+
+
+def test_an_answer_about_another_instance_is_a_decode_error() -> None:
+    with pytest.raises(errors.DecodeError, match="expected 'i-1', found 'i-2'"):
+        _protocol.check_answer_id("i-2", "i-1")
+
+
+# ---- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, errors.APIError),
+        (400, errors.APIError),
+        (401, errors.AuthenticationError),
+        (402, errors.PaymentRequiredError),
+        (403, errors.PermissionDeniedError),
+        (404, errors.NotFoundError),
+        (408, errors.APIError),
+        (409, errors.ConflictError),
+        (418, errors.APIError),
+        (422, errors.APIError),
+        (429, errors.RateLimitError),
+        (500, errors.ServerError),
+        (503, errors.ServerError),
+        (599, errors.ServerError),
+    ],
+)
+def test_each_status_has_its_class(status: int, kind: type[errors.APIError]) -> None:
+    error = _protocol.outcome_error(_requests.get_instance("i-1"), answer(status))
+    assert type(error) is kind
+    assert (error.status, error.instance_id) == (status, "i-1")
+
+
+def test_a_status_error_carries_what_the_server_said() -> None:
+    told = answer(429, b'{"message": "slow down"}', X_Request_Id="r-1", Retry_After="7")
+    error = _protocol.status_error(_requests.GET_BALANCE, told)
+    assert str(error) == "GET /user/balance was answered 429: slow down"
+    assert (error.request_id, error.retry_after) == ("r-1", 7.0)
+
+
+@pytest.mark.parametrize(
+    "body", [None, b"", b"<html>", b"[]", b"null", b'{"message": null}', b'{"message": 5}', b"[" * 100_000]
+)
+def test_an_error_without_a_readable_message_has_none(body: bytes | None) -> None:
+    assert _protocol.server_message(answer(500, body)) == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("two\nlines", "two\\nlines"),
+        ("\x1b[31mred\x00", "\\x1b[31mred\\x00"),
+        ("right\u202eleft", "right\\u202eleft"),
+        ("größer 模型", "größer 模型"),
+    ],
+)
+def test_a_text_of_the_server_is_shown_on_one_printable_line(message: str, shown: str) -> None:
+    assert _protocol.server_message(answer(500, orjson.dumps({"message": message}))) == shown
+
+
+def test_a_long_text_of_the_server_is_cut() -> None:
+    said = _protocol.server_message(answer(500, orjson.dumps({"message": "x" * 100_000})))
+    assert 100 < len(said) < 400
+
+
+def test_a_request_id_is_escaped() -> None:
+    error = _protocol.status_error(_requests.GET_BALANCE, answer(500, X_Request_Id="a\x1bb" + "c" * 200))
+    assert error.request_id is not None
+    assert error.request_id.isprintable()
+    assert len(error.request_id) < 120
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "text"),
+    [
+        (NotSent(ConnectionRefusedError("refused")), errors.TransportError, "could not be sent: ConnectionRefused"),
+        (Lost(ConnectionResetError("reset")), errors.TransportError, "was sent, but no whole answer came back"),
+        (answer(200, b"<html>"), errors.DecodeError, "the body is not JSON"),
+        (answer(200, None), errors.DecodeError, "is larger than 64 MiB"),
+        (answer(307), errors.APIError, "a redirect, which is never followed"),
+    ],
+)
+def test_an_outcome_without_data_has_an_error(outcome: Outcome, kind: type[Exception], text: str) -> None:
+    error = _protocol.outcome_error(_requests.GET_BALANCE, outcome)
+    assert type(error) is kind
+    assert text in str(error)
+
+
+# ---- Retry-After ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("7", 7),
+        (" 7\t", 7),
+        ("007", 7),
+        ("60", 60),
+        ("61", 60),
+        ("999999999", 60),
+        ("Wed, 01 Jan 2025 12:00:05 GMT", 5),
+        ("Wed, 01 Jan 2025 13:00:05 +0100", 5),
+        ("Wed, 01 Jan 2025 12:00:05", 5),
+        ("Wed, 01 Jan 2025 12:00:05 -0000", 5),
+        ("Wed, 01 Jan 2025 12:30:00 GMT", 60),
+        ("Wed, 01 Jan 2025 11:59:59 GMT", 0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+    ],
+)
+def test_a_wait_that_the_server_asks_for_is_capped(value: str, seconds: float) -> None:
+    assert _protocol.retry_after(answer(429, Retry_After=value), NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "", "nan", "NaN", "inf", "-inf", "Infinity", "-5", "+5", "5.0", "5s", "1e3", "0x10", "1_000", "٣", "５",
+        "9" * 10, "9" * 5000, "5, 6", "soon", "Wed, 99 Jan 2025 12:00:00 GMT", "Wed, 01 Jan 99999 12:00:00 GMT",
+        "Wed, 01 Jan 2025 12:00:00 +9999999999", "\x00", "Wed, 01 Jan 2025 12:00:05 GMT" + " " * 5000,
+    ],
+    ids=lambda value: repr(value[:40]),
+)  # fmt: skip
+def test_a_wait_that_makes_no_sense_is_ignored(value: str) -> None:
+    told = _protocol.retry_after(answer(429, Retry_After=value), NOW)
+    assert told is None or (value.endswith(" ") and told == 5)
+
+
+@pytest.mark.parametrize("outcome", [NotSent(OSError()), Lost(OSError()), answer(503)])
+def test_without_the_header_no_wait_is_asked_for(outcome: Outcome) -> None:
+    assert _protocol.retry_after(outcome) is None
+
+
+def test_a_date_is_told_from_the_clock() -> None:
+    value = format(datetime.now(UTC) + timedelta(seconds=30), "%a, %d %b %Y %H:%M:%S GMT")
+    told = _protocol.retry_after(answer(429, Retry_After=value))
+    assert told is not None
+    assert 0 < told <= 30

@@ -1,0 +1,184 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""The public API as a user writes it: checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import datetime
+from typing import assert_type
+
+import inferlease
+from inferlease import (
+    APIError,
+    Balance,
+    Client,
+    HardwareConfig,
+    HardwareType,
+    Instance,
+    InstanceArgs,
+    InstanceEvent,
+    InstanceState,
+    InstanceStatus,
+    Lease,
+    ModelDetail,
+    ModelPreview,
+    NoCapacityError,
+    StartOutcomeUnknownError,
+    WaitTimeoutError,
+    WorkerStatus,
+)
+
+
+def typos() -> None:
+    """Both are errors: were one not, the comment on its line would be."""
+    from inferlease import Cleint  # type: ignore[attr-defined]  # noqa: F401 - its error is the point
+
+    inferlease.Cleint  # type: ignore[attr-defined]
+
+
+async def clients() -> None:
+    async with Client() as client:
+        assert_type(client, Client)
+
+    await Client("id", "secret").close()
+    Client(
+        client_id=None,
+        client_secret=None,
+        base_url="https://api.example/v1",
+        inference_key="key",
+        timeout=30.0,
+        poll_interval=0.5,
+        proxy=False,
+        ssl=ssl.create_default_context(),
+    )
+    Client(proxy="http://127.0.0.1:3128", poll_interval=None)
+
+    Client("id", "secret", "https://api.example/v1")  # type: ignore[call-arg]
+    Client(time_out=3)  # type: ignore[call-arg]
+
+
+async def instances(client: Client) -> None:
+    instance = await client.instances.start(
+        "org/model",
+        hardware_type_id="NVIDIA_L4_1",
+        context_length=16000,
+        billing_interval="per_minute",
+        num_workers=2,
+    )
+    assert_type(instance, Instance)
+    assert_type(await instance.wait_until_running(timeout=900, on_progress=print), Instance)
+    assert_type(await instance.wait_until_running(stall_timeout=60.0, probe=True), Instance)
+    async for event in instance.watch():
+        assert_type(event, InstanceEvent)
+        assert_type(event.state, str)
+        assert_type(event.progress, float | None)
+        assert_type(event.description, str | None)
+        assert_type(event.elapsed, float)
+    await instance.refresh()
+    await instance.stop()
+    await instance.wait_until_stopped(timeout=120)
+    await instance.restart()
+    await instance.delete()
+    assert_type(instance.snapshot(), InstanceState)
+
+    assert_type(await client.instances.get("id"), Instance)
+    assert_type(await client.instances.ensure("org/model", num_workers=1), Instance)
+    for found in await client.instances.list():
+        assert_type(found, Instance)
+    for invalid in (await client.instances.list()).invalid:
+        print(invalid)
+    await client.instances.stop("id")
+    await client.instances.restart("id")
+    await client.instances.delete("id")
+    assert_type(await client.instances.stop_all(), list[str])
+    assert_type(await client.instances.delete_all(force=True), list[str])
+
+
+async def catalogue(client: Client) -> None:
+    models = await client.models.list()
+    assert_type(models[0], ModelPreview)
+    assert_type([model.hf_name for model in models], list[str])
+    model = await client.models.get("org/model")
+    assert_type(model, ModelDetail)
+    assert_type(model.recommended_config, str | None)
+    assert_type(model.configs, dict[str, HardwareConfig])
+    for hardware_type in await client.hardware_types.list():
+        assert_type(hardware_type, HardwareType)
+    for hardware_type in await client.hardware_types.list_available():
+        assert_type(hardware_type.hardware_type_id, str)
+    balance = await client.account.balance()
+    assert_type(balance, Balance)
+    assert_type(balance.current_balance, float)
+
+
+def attributes(instance: Instance) -> None:
+    assert_type(instance.instance_id, str)
+    assert_type(instance.base_url, str | None)
+    assert_type(instance.instance_args, InstanceArgs)
+    assert_type(instance.instance_args.num_workers, int | None)
+    assert_type(instance.instance_status, InstanceStatus)
+    assert_type(instance.instance_status.started_at, datetime | None)
+    assert_type(instance.worker_statuses, list[WorkerStatus])
+    assert_type(instance.progress, float | None)
+    assert_type(instance.is_usable, bool)
+    for worker in instance.worker_statuses:
+        if worker.init_progress is not None:
+            assert_type(worker.init_progress.current_step, int | None)
+            print(worker.init_progress["current_step"], {**worker.init_progress})
+
+
+async def leases(client: Client) -> None:
+    def show(event: InstanceEvent) -> None:
+        print(event)
+
+    async with client.lease("org/model") as instance:
+        assert_type(instance, Instance)
+
+    lease = client.lease(
+        "org/model",
+        hardware_type_id="NVIDIA_L4_1",
+        context_length=16000,
+        billing_interval="per_hour",
+        num_workers=2,
+        timeout=900.0,
+        stall_timeout=120.0,
+        probe=True,
+        on_progress=show,
+        delete=True,
+        release_timeout=120.0,
+    )
+    assert_type(lease, Lease)
+    assert_type(await lease.acquire(), Instance)
+    print(lease.instance)
+    await lease.release()
+
+    client.lease("org/model", "NVIDIA_L4_1")  # type: ignore[call-arg]
+
+
+async def errors(client: Client) -> None:
+    try:
+        async with client.lease("org/model"):
+            pass
+    except NoCapacityError as error:
+        assert_type(error.available, tuple[HardwareType, ...])
+        assert_type(error.message, str)
+    except StartOutcomeUnknownError as error:
+        assert_type(error.candidates, tuple[InstanceState, ...])
+    except WaitTimeoutError as error:
+        assert_type(error.last_state, InstanceState | None)
+        assert_type(error.instance_id, str | None)
+    except APIError as error:
+        assert_type(error.status, int | None)
+        assert_type(error.request_id, str | None)
+
+
+async def emulated() -> None:
+    from inferlease.emulator import Emulator
+
+    with Emulator(seconds_per_step=0.05) as emulator:
+        assert_type(emulator.base_url, str)
+        async with emulator.client(poll_interval=0.02) as client:
+            assert_type(client, Client)
+        print(emulator.books())
+    async with Emulator() as emulator:
+        assert_type(emulator, Emulator)
