@@ -13,7 +13,7 @@ from ._convert import Listing, decode, decode_list
 from ._exchange import Exchange
 from ._retry import ATTEMPTS
 from ._watch import Poller
-from .errors import APIError, InferleaseError
+from .errors import APIError, InferleaseError, NotFoundError
 from .objects import InstanceState, ModelDetail
 
 __all__ = ["Lookup"]
@@ -40,6 +40,9 @@ class Lookup:
         raw = _protocol.member(payload, "instance")
         state = decode(self._converter, raw, InstanceState, "instance")
         _protocol.check_answer_id(state.instance_id, asked)
+        if state.is_stopped:
+            # Known to the server and not billed: a 404 from here on means that it is gone.
+            self._born.pop(state.instance_id, None)
         return state
 
     async def get(self, instance_id: str, *, attempts: int = ATTEMPTS) -> InstanceState:
@@ -64,9 +67,13 @@ class Lookup:
             ),
             attempts=attempts,
         )
-        for index, state in enumerate(listing):
+        for state in list(listing):
             if state.instance_id in listing.conflicting and _requests.is_valid_id(state.instance_id):
-                listing[index] = await self.get(state.instance_id, attempts=attempts)
+                index = listing.index(state)
+                try:
+                    listing[index] = await self.get(state.instance_id, attempts=attempts)
+                except NotFoundError:
+                    del listing[index]
         return listing
 
     async def find(self, instance_id: str, *, attempts: int = ATTEMPTS) -> InstanceState | None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import time
+import warnings
 from collections.abc import Callable
 
 from . import _keeper, _protocol, _requests
@@ -53,15 +54,18 @@ class Starter:
         """Seconds that one request may take, its retries included."""
         return self._exchange.timeout
 
-    def begin(self, args: InstanceArgs, *, delete: bool = False, release_timeout: float = 120.0) -> PendingStart:
+    def begin(
+        self, args: InstanceArgs, *, leased: bool = False, delete: bool = False, release_timeout: float = 120.0
+    ) -> PendingStart:
         """Begin a start on the keeper.
 
         Args:
             args: What to start.
+            leased: Whether it is a lease that has to undo it.
             delete: Whether undoing the start deletes the stopped instance.
             release_timeout: Seconds that undoing it may take.
         """
-        return PendingStart(self, args, delete, release_timeout)
+        return PendingStart(self, args, leased, delete, release_timeout)
 
     async def restart(self, instance_id: str) -> InstanceState:
         """Restart a stopped instance: its state after that. Runs on the keeper."""
@@ -190,23 +194,31 @@ class Starter:
     async def _candidates(self, args: InstanceArgs, known: set[str | None]) -> tuple[list[InstanceState], list[str]]:
         listing = await self._lookup.list()
         fitting: list[InstanceState] = []
+        unreadable = [bad.id or "an id that can't be read" for bad in listing.invalid if bad.id not in known]
         for listed in listing:
             state = listed
             if state.instance_id in known or state.is_stopped:
                 continue
             if _lacks_an_argument(args, state.instance_args) and _requests.is_valid_id(state.instance_id):
-                state = await self._lookup.get(state.instance_id)
+                try:
+                    state = await self._lookup.get(state.instance_id)
+                except InferleaseError:
+                    unreadable.append(state.instance_id)
+                    continue
             if fits(args, state.instance_args):
                 fitting.append(state.snapshot())
-        return fitting, [bad.id or "an id that can't be read" for bad in listing.invalid if bad.id not in known]
+        return fitting, unreadable
 
 
 class PendingStart:
     """A start on the keeper. Either its caller takes the instance, or the start is undone."""
 
-    def __init__(self, starter: Starter, args: InstanceArgs, delete: bool, release_timeout: float) -> None:
+    def __init__(
+        self, starter: Starter, args: InstanceArgs, leased: bool, delete: bool, release_timeout: float
+    ) -> None:
         self._starter = starter
         self._args = args
+        self._leased = leased
         self._delete = delete
         self._release_timeout = release_timeout
         self._began = time.monotonic()
@@ -217,7 +229,7 @@ class PendingStart:
             bound=6 * starter.timeout,
             describe=lambda: f"waiting for the answer to the start of {args.model_id}",
         )
-        _keeper.call_at_exit(self, self.undo)
+        _keeper.call_at_exit(self, self._exit)
 
     @property
     def is_ours(self) -> bool:
@@ -255,6 +267,22 @@ class PendingStart:
             )
             _keeper.forget_at_exit(self)
         return self._release
+
+    def warn_if_forgotten(self) -> None:
+        """A ResourceWarning for a lease that nobody released."""
+        if self._leased and self.is_ours and not self.is_undone:
+            warnings.warn(
+                f"a lease of {self._args.model_id} was never released; "
+                "it is when its client is closed, or when the interpreter exits",
+                ResourceWarning,
+                stacklevel=3,
+            )
+
+    def _exit(self) -> None:
+        try:
+            self.warn_if_forgotten()
+        finally:
+            self.undo()
 
     async def _undo(self) -> InstanceState | None:
         with contextlib.suppress(InferleaseError, _Abandoned):

@@ -13,7 +13,7 @@ from ._core import Core
 from ._ensure import choose, resolve
 from ._protocol import Action, member
 from ._wait import Wait, watch
-from .errors import DetachedInstanceError
+from .errors import DecodeError, DetachedInstanceError
 from .objects import InstanceArgs, InstanceEvent, InstanceState
 
 __all__ = ["Instance", "Instances"]
@@ -278,6 +278,8 @@ class Instances:
 
     def _decode_ids(self, payload: object) -> Ids:
         raw = payload.get("instance_ids") if isinstance(payload, dict) else member(payload, "instance_ids")
+        if raw is not None and not isinstance(raw, list):
+            raise DecodeError(f"instance_ids: expected a list, found {type(raw).__name__}", path="instance_ids")
         return [] if raw is None else decode(self._core.converter, raw, list[str], "instance_ids")
 
     # ---- what an instance asks of its client ---------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from types import TracebackType
 
 import anyio
@@ -65,7 +64,7 @@ class Lease:
         if self._options.probe:
             self._core.probe.check()
         start = self._start = self._core.starter.begin(
-            self._args, delete=self._options.delete, release_timeout=self._options.release_timeout
+            self._args, leased=True, delete=self._options.delete, release_timeout=self._options.release_timeout
         )
         self._core.held.add(start)
         try:
@@ -132,10 +131,5 @@ class Lease:
 
     def __del__(self) -> None:
         start: PendingStart | None = getattr(self, "_start", None)
-        if start is not None and start.is_ours and not start.is_undone:
-            warnings.warn(
-                f"a lease of {self._args.model_id} was never released; it is when its client is closed or at exit",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
+        if start is not None:
+            start.warn_if_forgotten()

@@ -32,7 +32,7 @@ SEPARATE = {"resources"}
 FACADE = "__init__"
 """The package itself: lazy names of all layers below `users`, which alone may import from it."""
 
-MAX_LINES = 400
+MAX_LINES = 420
 
 PLACES = {name: (level, layer) for level, layer in enumerate(LAYERS) for name in LAYERS[layer]}
 
@@ -171,8 +171,8 @@ def test_an_import_that_goes_down_passes(tmp_path: Path, file: str, text: str) -
         ("emulator/_server.py", "from ..cli import main", "listed later in users"),
         ("helpers.py", "", "helpers.py: in no layer"),
         ("extra/__init__.py", "", "in no layer"),
-        ("client.py", "#\n" * 401, "401 lines"),
-        ("cli/run.py", "#\n" * 401, "401 lines"),
+        ("client.py", "#\n" * (MAX_LINES + 1), "421 lines"),
+        ("cli/run.py", "#\n" * (MAX_LINES + 1), "421 lines"),
     ],
 )
 def test_a_violation_is_found(tmp_path: Path, file: str, text: str, reason: str) -> None:

@@ -1,0 +1,183 @@
+"""A process that ends with a lease open releases it first, however it ends, and does not hang."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from inferlease.emulator import Emulator
+
+ACQUIRE = """
+import asyncio, atexit, gc, multiprocessing, os, sys, warnings
+from inferlease import Client
+
+async def acquire():
+    global client, lease
+    client = Client(poll_interval=0.02)
+    lease = client.lease("meta-llama/Llama-3.1-8B-Instruct")
+    return await lease.acquire()
+"""
+
+ENDINGS = {
+    "plain exit": "asyncio.run(acquire())",
+    "sys.exit": "asyncio.run(acquire()); sys.exit(3)",
+    "exception": "asyncio.run(acquire()); raise LookupError('the body failed')",
+    "loop left running": "loop = asyncio.new_event_loop(); loop.run_until_complete(acquire())",
+    "start in flight": """
+loop = asyncio.new_event_loop()
+task = loop.create_task(acquire())
+loop.call_later(0.2, loop.stop)
+loop.run_forever()
+""",
+    "multiprocessing child": """
+def work():
+    asyncio.run(acquire())
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start(); child.join(); sys.exit(child.exitcode)
+""",
+    "multiprocessing child of a parent that uses it too": """
+def work():
+    asyncio.run(acquire())
+
+if __name__ == "__main__":
+    asyncio.run(acquire())
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start(); child.join(); sys.exit(child.exitcode)
+""",
+    "forked child": """
+asyncio.run(acquire())
+if os.fork() == 0:
+    asyncio.run(acquire())
+    sys.exit(0)
+_, status = os.wait()
+sys.exit(os.waitstatus_to_exitcode(status))
+""",
+}
+CODES = {"sys.exit": 3, "exception": 1}
+
+
+def run(emulator: Emulator, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *flags, "-c", ACQUIRE + script],
+        env={**os.environ, **emulator.environment()},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, ending: str) -> None:
+    ended = run(emulator, ENDINGS[ending])
+    assert ended.returncode == CODES.get(ending, 0), ended.stderr
+    assert emulator.books().starts >= 1
+    assert emulator.books().still_billed == []
+
+
+def test_a_forgotten_lease_is_a_resource_warning(emulator: Emulator) -> None:
+    ended = run(emulator, "asyncio.run(acquire())", "-W", "always::ResourceWarning")
+    assert "ResourceWarning: a lease of meta-llama--Llama-3.1-8B-Instruct was never released" in ended.stderr
+
+
+def test_a_dropped_lease_is_a_resource_warning(emulator: Emulator) -> None:
+    script = """
+asyncio.run(acquire())
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", ResourceWarning)
+    del lease
+    gc.collect()
+print(*{str(warning.message) for warning in caught})
+"""
+    assert "a lease of meta-llama--Llama-3.1-8B-Instruct was never released" in run(emulator, script).stdout
+
+
+def test_the_exit_says_what_it_waits_for_and_how_to_stop_it(emulator: Emulator) -> None:
+    ended = run(emulator, "print(asyncio.run(acquire()).instance_id)")
+    instance_id = ended.stdout.strip()
+    assert f"stopping {instance_id} (up to 120 s, 1.20 EUR/h until then); " in ended.stderr
+    assert f"if this process is killed: inferlease stop {instance_id}" in ended.stderr
+
+
+def test_a_process_that_only_reads_has_no_keeper(emulator: Emulator) -> None:
+    script = """
+import threading
+async def read():
+    async with Client() as client:
+        await client.account.balance()
+        await client.instances.list()
+asyncio.run(read())
+print([thread.name for thread in threading.enumerate()])
+"""
+    assert run(emulator, script).stdout.strip() == "['MainThread']"
+
+
+def test_importing_the_package_starts_no_thread_and_no_network_library(emulator: Emulator) -> None:
+    script = "import inferlease, threading; print(threading.active_count(), 'aiohttp' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", "import sys; " + script], capture_output=True, text=True, timeout=40, check=True
+    )
+    assert ended.stdout.strip() == "1 False"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: Emulator, count: int) -> None:
+    with emulator.hold("stop", "before") as hold:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ACQUIRE + "asyncio.run(acquire())"],
+            env={**os.environ, **emulator.environment()},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        hold.wait_arrived(30)
+        for _ in range(count):
+            process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=40)
+    assert emulator.books().still_billed == [], stderr
+
+
+def test_after_a_fork_the_parents_pooled_connection_still_works(emulator: Emulator) -> None:
+    script = """
+async def main():
+    async with Client() as client:
+        await client.account.balance()
+        if os.fork() == 0:
+            del client
+            gc.collect()
+            os._exit(0)
+        os.wait()
+        for _ in range(3):
+            await client.account.balance()
+        print("works")
+asyncio.run(main())
+"""
+    ended = run(emulator, script)
+    assert ended.stdout.strip() == "works", ended.stderr
+    assert emulator.books().requests["balance"] == 4
+
+
+def test_a_forked_child_that_releases_does_not_stop_the_parents_instance(emulator: Emulator) -> None:
+    script = """
+loop = asyncio.new_event_loop()
+instance = loop.run_until_complete(acquire())
+if os.fork() == 0:
+    asyncio.run(lease.release())
+    asyncio.run(client.close())
+    sys.exit(0)
+os.wait()
+loop.run_until_complete(instance.refresh())
+print(instance.is_usable)
+loop.run_until_complete(client.close())
+loop.close()
+"""
+    ended = run(emulator, script)
+    assert ended.stdout.strip() == "True", ended.stderr
+    assert emulator.books().still_billed == []
