@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -14,7 +15,9 @@ __all__ = ["Wait", "watch"]
 
 # A watch has no deadline; this long without a successful poll ends it with the last error.
 BLIND_SECONDS = 60.0
-# After a suspend the clock may be past the deadline though nobody has looked: one more poll, this long.
+# Noticing a deadline this late means that the process was suspended, and that nobody has looked since: there
+# is one more poll, and this long for it.
+_LATE = 1.0
 _LAST_LOOK = 5.0
 
 
@@ -50,6 +53,7 @@ class Wait:
         self._deadline = time.monotonic() + timeout
         self._last: InstanceState | None = None
         self._trouble: Exception | None = None
+        self._looked_last = False
 
     @property
     def elapsed(self) -> float:
@@ -101,19 +105,23 @@ class Wait:
         return observation
 
     async def _before_deadline(self, follower: Follower, goal: str) -> Observation:
-        began = time.monotonic()
-        stalls_at = self._reporter.stepped_at + self._stall_timeout if self._stall_timeout is not None else None
-        deadline = self._deadline if stalls_at is None else min(self._deadline, stalls_at)
-        try:
-            return await follower.next(deadline)
-        except TimeoutError:
-            if time.monotonic() - deadline > 1.0 or began > deadline:
-                self._poller.poll_now()
-                try:
-                    return await follower.next(time.monotonic() + _LAST_LOOK)
-                except TimeoutError:
-                    pass
-            raise self._timed_out(goal, stalled=deadline < self._deadline) from self._trouble
+        deadline = self._deadline
+        if self._stall_timeout is not None:
+            deadline = min(deadline, self._reporter.stepped_at + self._stall_timeout)
+        if time.monotonic() < deadline:
+            try:
+                observation = await follower.next(deadline)
+            except TimeoutError:
+                pass
+            else:
+                self._looked_last = False
+                return observation
+        if not self._looked_last and time.monotonic() - deadline > _LATE:
+            self._looked_last = True
+            self._poller.poll_now()
+            with contextlib.suppress(TimeoutError):
+                return await follower.next(time.monotonic() + _LAST_LOOK)
+        raise self._timed_out(goal, stalled=deadline < self._deadline) from self._trouble
 
     def _timed_out(self, goal: str, *, stalled: bool) -> WaitTimeoutError:
         seen = _shown(self._last) if self._last is not None else "never seen"
