@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,6 +143,35 @@ def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: Emulator, 
             process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=40)
     assert emulator.books().still_billed == [], stderr
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_interrupts_in_the_body_release_the_instance(emulator: Emulator, count: int) -> None:
+    script = """
+async def main():
+    async with Client(poll_interval=0.02) as client, client.lease("meta-llama/Llama-3.1-8B-Instruct"):
+        print("in the body", flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    with emulator.hold("stop", "before") as hold:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ACQUIRE + script],
+            env={**os.environ, **emulator.environment()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "in the body"
+        process.send_signal(signal.SIGINT)
+        hold.wait_arrived(30)
+        for _ in range(count - 1):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)  # two signals at once would be one
+    _, stderr = process.communicate(timeout=40)
+    assert emulator.books().still_billed == [], stderr
+    assert "KeyboardInterrupt" in stderr
 
 
 def test_after_a_fork_the_parents_pooled_connection_still_works(emulator: Emulator) -> None:
