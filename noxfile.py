@@ -63,6 +63,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def storms(session: nox.Session) -> None:
+    """Count the requests of many waiters, at the intervals that a user would have."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/test_polling.py", "--storm=full", "-k", "storm", "-rP", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure against the peers, which live in this session's environment only."""
     session.install(".[cli]", *PEERS)

@@ -118,8 +118,15 @@ class TokenCache:
         task = self._fetching.get(loop)
         if task is None or task.done():
             task = self._fetching[loop] = loop.create_task(self._renew())
+            task.add_done_callback(_note_failure)
         return (await asyncio.shield(task)).value
 
     async def _renew(self) -> Token:
         self._token = token = await self._fetch()
         return token
+
+
+def _note_failure(task: asyncio.Task[Token]) -> None:
+    """Whoever still waits hears of it; asyncio need not complain where nobody does."""
+    if not task.cancelled():
+        task.exception()

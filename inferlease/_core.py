@@ -33,9 +33,14 @@ class Core:
     probe: Probe
     jobs: Jobs
     held: set[PendingStart] = field(factory=set[PendingStart])  # of leases that were not released
-    leased_ids: set[str] = field(factory=set[str])
+
+    async def leased(self) -> set[str]:
+        """Ids of the instances that belong to leases; waits for the starts that are under way."""
+        ids = [await start.instance_id() for start in list(self.held)]
+        return {instance_id for instance_id in ids if instance_id is not None}
 
     async def carry(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a mutation on the keeper; a cancelled caller leaves, the mutation goes on."""
         require_asyncio()
+        self.exchange.transport.require_open()
         return await self.jobs.submit(work, bound=4 * self.exchange.timeout).wait()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 
 from attrs import evolve
 
 from ._lookup import Lookup
-from ._requests import sent_arguments
-from .errors import NotFoundError
+from ._requests import is_valid_id, sent_arguments
+from .errors import DecodeError, NotFoundError
 from .objects import InstanceArgs, InstanceState, ModelDetail
 
 __all__ = ["choose", "resolve"]
@@ -36,25 +37,32 @@ def resolve(asked: InstanceArgs, model: ModelDetail) -> InstanceArgs:
 
 
 async def choose(
-    lookup: Lookup, asked: InstanceArgs, wanted: InstanceArgs, taken: AbstractSet[str]
+    lookup: Lookup, asked: InstanceArgs, wanted: InstanceArgs, leased: Callable[[], Awaitable[AbstractSet[str]]]
 ) -> InstanceState | None:
-    """The best instance that has the wanted arguments: running before pending before stopped."""
+    """The best instance that has the wanted arguments: running before pending before stopped.
+
+    `leased` tells which belong to leases; it is asked after the list was read, when all of them are known.
+    """
+    listing = await lookup.list()
+    # A list may leave arguments out, or garble an item, that a GET tells.
+    unclear = [bad.id for bad in listing.invalid if is_valid_id(bad.id)]
     fitting: list[InstanceState] = []
-    for listed in await lookup.list():
-        state = listed
-        if state.instance_id in taken or state.instance_status.status not in _ORDER:
+    for state in listing:
+        if state.instance_status.status in _ORDER and _may_fit(wanted, state.instance_args):
+            if None in _values(state.instance_args).values():
+                unclear.append(state.instance_id)
+            else:
+                fitting.append(state)
+    for instance_id in filter(None, unclear):
+        try:
+            state = await lookup.get(instance_id)
+        except (NotFoundError, DecodeError):
             continue
-        if not _may_fit(wanted, state.instance_args):
-            continue
-        if None in _values(state.instance_args).values():
-            # A list may leave arguments out that a GET tells.
-            try:
-                state = await lookup.get(state.instance_id)
-            except NotFoundError:
-                continue
-        if _fits(asked, wanted, state.instance_args) and state.instance_status.status in _ORDER:
+        if state.instance_status.status in _ORDER and _fits(asked, wanted, state.instance_args):
             fitting.append(state)
-    return min(fitting, key=lambda state: _ORDER.index(state.instance_status.status), default=None)
+    taken = await leased() if fitting else frozenset[str]()
+    free = [state for state in fitting if state.instance_id not in taken]
+    return min(free, key=lambda state: _ORDER.index(state.instance_status.status), default=None)
 
 
 def _values(args: InstanceArgs) -> dict[str, object]:

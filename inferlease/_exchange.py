@@ -18,6 +18,7 @@ from ._protocol import (
     Kind,
     NotSent,
     Outcome,
+    check_content_type,
     classify,
     outcome_error,
     parse_json,
@@ -185,10 +186,11 @@ class Exchange:
             raise TransportError(f"no access token within {self.timeout:g} s") from error
 
     async def _fetch_token(self) -> Token:
-        request = token(*self._credentials.resolve())
+        client_id, secret = self._credentials.resolve()
         try:
-            return await self.read(request, decode_token)
+            return await self.read(token(client_id, secret), decode_token)
         except InferleaseError as error:
+            _redact(error, secret)
             if error.status in (400, 401):
                 raise AuthenticationError(
                     f"the client id and secret were not accepted: {error}",
@@ -207,6 +209,13 @@ class Exchange:
             ) from error
 
 
+def _redact(error: InferleaseError, secret: str) -> None:
+    """Take out of a message what the server has echoed."""
+    if secret in error.message:
+        error.message = error.message.replace(secret, "…")
+        error.args = (error.message,)
+
+
 def _headers(access: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {access}", "Content-Type": "application/json"}
 
@@ -217,10 +226,12 @@ def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, BaseExc
     except ValueError:
         return Kind.GARBLED, None, None
     try:
-        return Kind.GOOD, decode(payload), None
+        value = decode(payload)
+        check_content_type(answer, getattr(value, "instance_id", None))
     except DecodeError as error:
         error.status = answer.status
         return Kind.MISSHAPEN, None, error
+    return Kind.GOOD, value, None
 
 
 async def _looked_else(action: Action, kind: Kind, outcome: Outcome, look: Look[T]) -> Settled[T]:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Job", "Jobs", "call_at_exit", "forget_at_exit", "is_in_job", "submit"]
@@ -127,7 +128,7 @@ class _Keeper:
             try:
                 call()
             except Exception as error:  # noqa: BLE001 (one that fails must not keep the others from their turn)
-                _say(f"inferlease: {error}")
+                _say(partial(str, error))
         told: dict[Job[Any], float] = {}
         while pending := list(self.jobs):
             now = time.monotonic()
@@ -142,12 +143,13 @@ def _tell(pending: list[Job[Any]], told: dict[Job[Any], float], now: float) -> N
     for job in pending:
         if job.describe is not None and now - told.get(job, -_REMINDER) >= _REMINDER:
             told[job] = now
-            _say(job.describe())
+            _say(job.describe)
 
 
-def _say(line: str) -> None:
+def _say(line: Callable[[], str]) -> None:
+    # Nothing about a message may keep the exit from its work.
     with contextlib.suppress(Exception):
-        print(line, file=sys.stderr, flush=True)
+        print(line(), file=sys.stderr, flush=True)
 
 
 _lock = threading.Lock()

@@ -19,7 +19,10 @@ _SECONDS = 10.0
 
 def check_inference_url(base_url: str) -> None:
     """Raises ConfigurationError where the key for inference would travel in the clear."""
-    url = URL(base_url)
+    try:
+        url = URL(base_url)
+    except ValueError:
+        url = URL()
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url)):
         raise ConfigurationError(
             f"the instance's base_url {base_url!r:.200} is neither https nor loopback: "

@@ -143,6 +143,16 @@ def parse_json(body: bytes) -> object:
     return orjson.loads(body)
 
 
+def check_content_type(answer: Answer, instance_id: str | None) -> None:
+    """Raises DecodeError for an answer that says to be something else than JSON; `instance_id` is kept in it."""
+    said = answer.headers.get("Content-Type", "application/json")
+    kind = said.partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise DecodeError(
+            f"expected JSON, found the content type {printable(said, 80)!r}", path="", instance_id=instance_id
+        )
+
+
 def member(payload: object, key: str) -> object:
     """`payload[key]` of an answer's outermost object. Raises DecodeError where there is none."""
     if not isinstance(payload, dict):

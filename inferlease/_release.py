@@ -9,6 +9,7 @@ import time
 from . import _requests
 from ._exchange import Decode, Exchange, Look
 from ._lookup import Lookup
+from ._printing import printable
 from ._protocol import Action
 from ._requests import Request
 from ._retry import Settled
@@ -83,7 +84,7 @@ class Releaser:
                 await asyncio.sleep(min(1.0, max(deadline - time.monotonic(), 0)))
         raise OutcomeUnknownError(
             f"instance {instance_id} was not seen to stop and may still be billed; "
-            f"stop it with: inferlease stop {instance_id}" + (f" (last trouble: {trouble})" if trouble else ""),
+            f"stop it with: inferlease stop {instance_id}" + _last(trouble),
             instance_id=instance_id,
         ) from trouble
 
@@ -98,6 +99,13 @@ class Releaser:
 
     def _look(self, instance_id: str) -> Look[InstanceState | None]:
         return Look(lambda: self._lookup.find(instance_id), lambda state: state is None or state.is_stopped)
+
+
+def _last(trouble: BaseException | None) -> str:
+    if isinstance(trouble, WaitTimeoutError):
+        seen = trouble.last_state
+        return f" (last seen {printable(seen.instance_status.status, 40)})" if seen is not None else ""
+    return f" (last trouble: {trouble})" if trouble is not None else ""
 
 
 def _no_instance(payload: object) -> None:

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable
 
 from . import _keeper, _protocol, _requests
 from ._exchange import Exchange, Look
@@ -17,6 +16,7 @@ from ._lookup import Lookup
 from ._protocol import REFUSALS, Action, Answer
 from ._release import Releaser
 from ._retry import Settled
+from ._transport import require_asyncio
 from .errors import (
     DecodeError,
     InferleaseError,
@@ -35,7 +35,7 @@ log = logging.getLogger("inferlease")
 RECONCILE_AFTER = 2.0
 
 
-class _Abandoned(Exception):
+class _Abandoned(InferleaseError):
     """Nobody wants the start any more, and nothing has been sent."""
 
 
@@ -65,26 +65,30 @@ class Starter:
             delete: Whether undoing the start deletes the stopped instance.
             release_timeout: Seconds that undoing it may take.
         """
+        require_asyncio()
+        self._exchange.transport.require_open()
         return PendingStart(self, args, leased, delete, release_timeout)
 
     async def restart(self, instance_id: str) -> InstanceState:
         """Restart a stopped instance: its state after that. Runs on the keeper."""
         request = _requests.restart(instance_id)
+        prices = self._prices.fetch_soon()
         state = await self._exchange.change(
             request,
             lambda payload: self._lookup.decode_instance(payload, instance_id),
             Look(lambda: self._lookup.get(instance_id), _is_up),
         )
-        log.info("instance %s restarted%s", instance_id, await self.cost_note(state))
+        self._log_up(state, "restarted", prices)
         return state
 
-    async def start(self, args: InstanceArgs, is_wanted: Callable[[], bool]) -> InstanceState:
-        """List, then POST once. Runs on the keeper."""
+    async def baseline(self) -> set[str | None]:
+        """Ids of all instances there are, those that can't be read too. Runs on the keeper."""
+        listing = await self._lookup.list()
+        return {state.instance_id for state in listing} | {bad.id for bad in listing.invalid}
+
+    async def post(self, args: InstanceArgs, known: set[str | None]) -> InstanceState:
+        """Ask for the start, once; `known` is the baseline before it. Runs on the keeper."""
         prices = self._prices.fetch_soon()
-        baseline = await self._lookup.list()
-        known = {state.instance_id for state in baseline} | {bad.id for bad in baseline.invalid}
-        if not is_wanted():
-            raise _Abandoned
         request = _requests.start(args)
         settled = await self._exchange.settle(request, self._lookup.decode_instance)
         if settled.action is Action.DONE and settled.value is not None:
@@ -96,26 +100,28 @@ class Starter:
         else:
             raise await self._refused(args, settled)
         self._lookup.born(state.instance_id)
-        if prices is not None and not prices.done():
-            prices.add_done_callback(lambda _: self._log_started(state))
-        else:
-            self._log_started(state)
+        self._log_up(state, "started", prices)
         return state
 
     def price(self, state: InstanceState) -> Price | None:
         """The price per hour of an instance, as far as it is known without asking."""
         return self._prices.known(state.instance_args)
 
-    def log_usable(self, state: InstanceState, seconds: float) -> None:
+    def log_change(self, state: InstanceState, what: str, seconds: float) -> None:
+        """Tell that an instance is usable or has stopped."""
         price = f", at most {price}" if (price := self.price(state)) is not None else ""
-        log.info("instance %s usable after %.0f s%s", state.instance_id, seconds, price)
+        log.info("instance %s %s after %.0f s%s", state.instance_id, what, seconds, price)
 
     async def cost_note(self, state: InstanceState) -> str:
         """How a message tells what an instance costs and how it is stopped."""
         return _cost_note(state.instance_id, await self._prices.hourly(state.instance_args))
 
-    def _log_started(self, state: InstanceState) -> None:
-        log.info("instance %s started%s", state.instance_id, _cost_note(state.instance_id, self.price(state)))
+    def _log_up(self, state: InstanceState, how: str, prices: asyncio.Task[None] | None) -> None:
+        """Tell of an instance that is billed from here on, once its price is known or known to be unknown."""
+        if prices is not None and not prices.done():
+            prices.add_done_callback(lambda _: self._log_up(state, how, None))
+            return
+        log.info("instance %s %s%s", state.instance_id, how, _cost_note(state.instance_id, self.price(state)))
 
     async def _salvage(self, settled: Settled[InstanceState]) -> InstanceState:
         """The answer is unusable but for its id: one GET, else the decode error, which carries the id."""
@@ -224,8 +230,9 @@ class PendingStart:
         self._began = time.monotonic()
         self._pid = os.getpid()
         self._release: Job[InstanceState | None] | None = None
+        self._baseline: asyncio.Task[set[str | None]] | None = None
         self._job = starter.jobs.submit(
-            lambda: starter.start(args, lambda: self._release is None),
+            self._start,
             bound=6 * starter.timeout,
             describe=lambda: f"waiting for the answer to the start of {args.model_id}",
         )
@@ -284,10 +291,25 @@ class PendingStart:
         finally:
             self.undo()
 
+    async def instance_id(self) -> str | None:
+        """The id of what was started, once that is known; `None` if nothing was, or nothing is known of it."""
+        if self.is_ours:
+            with contextlib.suppress(InferleaseError):
+                await self._job.wait()
+        return self._instance_id()
+
+    async def _start(self) -> InstanceState:
+        self._baseline = asyncio.ensure_future(self._starter.baseline())
+        await asyncio.wait([self._baseline])
+        if self._release is not None:
+            raise _Abandoned(f"the start of {self._args.model_id} was given up before it was sent: nothing was started")
+        return await self._starter.post(self._args, self._baseline.result())
+
     async def _undo(self) -> InstanceState | None:
-        with contextlib.suppress(InferleaseError, _Abandoned):
-            await self._job.wait()
-        instance_id = self._instance_id()
+        if self._baseline is not None:
+            # Nothing has been sent yet: there is no use in waiting for these reads.
+            self._baseline.cancel()
+        instance_id = await self.instance_id()
         if instance_id is None:
             return None
         try:

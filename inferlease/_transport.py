@@ -9,14 +9,14 @@ import os
 import socket
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 from weakref import WeakKeyDictionary, WeakSet
 
 import aiohttp
 import orjson
-from aiohttp.http_exceptions import DecompressSizeError
 from aiohttp.resolver import ThreadedResolver
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from . import _keeper
@@ -25,6 +25,9 @@ from ._requests import Request
 from .errors import ConfigurationError
 
 __all__ = ["Transport", "is_loopback", "require_asyncio"]
+
+
+_Sessions: TypeAlias = WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession]
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -90,19 +93,25 @@ class Transport:
     def __init__(self, base_url: str, *, connect_timeout: float, proxy: str | bool | None, ssl: Any) -> None:
         self.base_url = checked_base_url(base_url)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+        self._proxy_option = proxy
         self._proxy = _proxy_for(URL(self.base_url), proxy)
         self._ssl = ssl
         self.closed = False
-        self._reading: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
-        self._mutating: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+        self._reading: _Sessions = WeakKeyDictionary()
+        self._mutating: _Sessions = WeakKeyDictionary()
 
     @property
     def is_open(self) -> bool:
-        return any(not s.closed for sessions in self._sessions for s in list(sessions.values()))
+        return any(self._closable(sessions) for sessions in self._sessions)
 
     @property
-    def _sessions(self) -> tuple[WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession], ...]:
+    def _sessions(self) -> tuple[_Sessions, _Sessions]:
         return self._reading, self._mutating
+
+    def require_open(self) -> None:
+        """Raises ConfigurationError once the client is closed; what was begun before may go on."""
+        if self.closed:
+            raise ConfigurationError("the client is closed: make a new one")
 
     async def send(self, request: Request, headers: dict[str, str], deadline: float) -> Outcome:
         """Make one attempt, until the monotonic time `deadline`."""
@@ -113,13 +122,18 @@ class Transport:
             self.base_url + request.path,
             data=data,
             headers=headers,
+            proxy=self._proxy,
             deadline=deadline,
             progress=progress,
         )
 
     async def fetch(self, url: str, headers: dict[str, str], deadline: float) -> Outcome:
         """GET an absolute URL, such as an instance's; `headers` has to be fit for whoever is there."""
-        return await self._attempt("GET", url, data=None, headers=headers, deadline=deadline, progress=None)
+        # To loopback `http` is allowed: a proxy would see the key.
+        proxy = None if is_loopback(URL(url)) else _proxy_for(URL(url), self._proxy_option)
+        return await self._attempt(
+            "GET", url, data=None, headers=headers, proxy=proxy, deadline=deadline, progress=None
+        )
 
     async def _attempt(
         self,
@@ -128,6 +142,7 @@ class Transport:
         *,
         data: bytes | None,
         headers: dict[str, str],
+        proxy: str | None,
         deadline: float,
         progress: _Progress | None,
     ) -> Outcome:
@@ -141,7 +156,7 @@ class Transport:
                     data=data,
                     headers=headers,
                     allow_redirects=False,
-                    proxy=self._proxy,
+                    proxy=proxy,
                     ssl=self._ssl if self._ssl is not None else True,
                     trace_request_ctx=progress,
                 ) as response,
@@ -150,21 +165,23 @@ class Transport:
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch) as error:
             return NotSent(error, permanent=True)
         except aiohttp.ClientHttpProxyError as error:
-            return NotSent(error, permanent=error.status == 407)
+            return NotSent(_bare(error), permanent=error.status == 407)
         except _Interrupted as error:
-            return Lost(error.__cause__ or error)
+            cause = error.__cause__ or error
+            return Lost(cause) if progress is None or progress.connected else NotSent(cause)
         except (aiohttp.InvalidURL, ValueError, TypeError) as error:
             return Lost(error) if progress and progress.connected else NotSent(error, permanent=True)
         except (aiohttp.ClientError, OSError) as error:
-            # A read without trace events may be told as never sent, though it was: its row is the same.
-            return Lost(error) if progress and progress.connected else NotSent(error)
+            # A read has no trace events: its class tells as well as it can, and its row is the same.
+            sent = progress.connected if progress is not None else not isinstance(error, _CONNECTING)
+            return Lost(_bare(error)) if sent else NotSent(_bare(error))
 
     def _session(self, *, mutating: bool) -> aiohttp.ClientSession:
+        if not _keeper.is_in_job():
+            self.require_open()
         loop = asyncio.get_running_loop()
         session = self._sessions[mutating].get(loop)
         if session is None or session.closed:
-            if self.closed and not _keeper.is_in_job():
-                raise ConfigurationError("the client is closed: make a new one")
             self._drop_closed_loops()
             session = self._sessions[mutating][loop] = self._open(loop, mutating=mutating)
             _open_sessions.add(session)
@@ -172,8 +189,10 @@ class Transport:
 
     def _drop_closed_loops(self) -> None:
         for sessions in self._sessions:
-            for loop in [loop for loop in sessions if loop.is_closed()]:
-                sessions.pop(loop).detach()
+            for loop, session in self._closable(sessions):
+                if loop.is_closed():
+                    sessions.pop(loop, None)
+                    session.detach()
 
     def _open(self, loop: asyncio.AbstractEventLoop, *, mutating: bool) -> aiohttp.ClientSession:
         trace = aiohttp.TraceConfig()
@@ -194,6 +213,13 @@ class Transport:
             trust_env=False,
         )
 
+    @staticmethod
+    def _closable(sessions: _Sessions) -> list[tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession]]:
+        # From the references, which are copied at once: other threads add loops of theirs.
+        loops = [loop for ref in sessions.keyrefs() if (loop := ref()) is not None]
+        found = [(loop, session) for loop in loops if (session := sessions.get(loop)) is not None]
+        return [(loop, session) for loop, session in found if not session.closed]
+
     async def close(self) -> None:
         """Close the sessions of the running loop."""
         loop = asyncio.get_running_loop()
@@ -205,9 +231,23 @@ class Transport:
 
     def detach(self) -> None:
         """Let go of the sessions that nobody can close any more, those of the loops of users."""
-        for session in self._reading.values():
+        for loop, session in self._closable(self._reading):
+            self._reading.pop(loop, None)
             session.detach()
-        self._reading.clear()
+
+
+_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+def _bare(error: BaseException) -> BaseException:
+    """`error` without the secrets of the request that aiohttp keeps in it: its headers, a proxy's password."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        asked = error.request_info
+        error.request_info = asked._replace(
+            headers=CIMultiDictProxy(CIMultiDict()), real_url=asked.real_url.with_user(None)
+        )
+        error.args = (error.request_info, error.history)
+    return error
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
@@ -215,9 +255,18 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
         return await _read(response)
     except aiohttp.ClientPayloadError as error:
         # aiohttp gives up on bodies of very many compressed members: a matter of size, not a loss.
-        if isinstance(error.__cause__, DecompressSizeError):
+        if _is_about_size(error):
             return None
         raise
+
+
+def _is_about_size(error: BaseException | None) -> bool:
+    """Whether aiohttp's reason, whose class is private and has changed, is the size of what it inflated."""
+    while error is not None:
+        if type(error).__name__ in ("DecompressSizeError", "TooManyMembersError"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
@@ -226,13 +275,14 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     if content.at_eof() and len(body) <= MAX_BODY:
         return body
     chunks, size = [body], len(body)
-    async for chunk in content.iter_any():
+    while size <= MAX_BODY:
+        chunk = await content.readany()
+        if not chunk:
+            return b"".join(chunks)
         chunks.append(chunk)
         size += len(chunk)
-        if size > MAX_BODY:
-            response.close()
-            return None
-    return b"".join(chunks)
+    response.close()
+    return None
 
 
 def require_asyncio() -> None:
@@ -260,9 +310,9 @@ def checked_base_url(base_url: str) -> str:
         url = URL(base_url)
     except ValueError:
         url = URL()
-    if url.scheme not in ("http", "https") or not url.host or url.user or url.query or url.fragment:
-        shown = url.with_user(None) if url.host else base_url
-        raise ConfigurationError(f"base_url {str(shown)!r:.200} is not a plain http(s) URL such as https://host/api/v1")
+    if url.scheme not in ("http", "https") or not url.host or "@" in url.raw_authority or url.query or url.fragment:
+        shown = "(not shown, as it may hold a password)" if "@" in base_url else repr(base_url)
+        raise ConfigurationError(f"base_url {shown:.200} is not a plain http(s) URL such as https://host/api/v1")
     if url.scheme == "http" and not is_loopback(url):
         raise ConfigurationError(f"base_url {base_url!r:.200} would send secrets in the clear: use https")
     return str(url).rstrip("/")
@@ -274,7 +324,7 @@ def _proxy_for(url: URL, proxy: str | bool | None) -> str | None:
     if proxy is False or is_loopback(url) or url.host is None:
         return None
     proxies = getproxies_environment()
-    if proxy_bypass_environment(url.host, proxies):
+    if proxy_bypass_environment(f"{url.host}:{url.port}", proxies):
         return None
     return proxies.get(url.scheme)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -77,7 +78,7 @@ class Wait:
                     raise InstanceStoppedError(
                         f"instance {self._id} stopped before it was usable", last_state=state.snapshot()
                     )
-                if state.is_usable and (probe is None or await probe(state.base_url or "")):
+                if state.is_usable and (probe is None or await self._answers(probe, state.base_url or "")):
                     return state
 
     async def until_stopped(self) -> InstanceState | None:
@@ -91,6 +92,13 @@ class Wait:
                     await call_back(self._on_progress, self._reporter.event(observation.state))
                     if observation.state.is_stopped:
                         return observation.state
+
+    async def _answers(self, probe: Callable[[str], Awaitable[bool]], base_url: str) -> bool:
+        try:
+            async with asyncio.timeout(max(self._deadline - time.monotonic(), 0)):
+                return await probe(base_url)
+        except TimeoutError:
+            return False
 
     async def _next(self, follower: Follower, goal: str) -> Observation:
         """The next observation, after its state or trouble has been noted."""
@@ -127,16 +135,20 @@ class Wait:
         seen = _shown(self._last) if self._last is not None else "never seen"
         trouble = f"; last trouble: {self._trouble}" if self._trouble is not None else ""
         if stalled:
-            text = f"instance {self._id} made no step for {self._stall_timeout:g} s"
+            text = f"instance {self._id} made no step for {_seconds(self._stall_timeout or 0)}"
             error: type[WaitTimeoutError] = WaitStalledError
         else:
-            text = f"instance {self._id} is not {goal} after {self._timeout:g} s"
+            text = f"instance {self._id} is not {goal} after {_seconds(self._timeout)}"
             error = WaitTimeoutError
         return error(
             f"{text} (last seen {seen}); it may be billed: wait again or stop it{trouble}",
             instance_id=self._id,
             last_state=self._last,
         )
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
 
 
 def _shown(state: InstanceState) -> str:

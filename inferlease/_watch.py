@@ -24,6 +24,8 @@ __all__ = ["Follower", "Observation", "Poller", "Reader", "Reporter", "call_back
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.5, 15.0
 _JITTER = 0.1
+# A poll that takes longer than this many seconds is told of even if the instance was changed meanwhile.
+_LONGEST_POLL = 300.0
 
 
 class Reader(Protocol):
@@ -150,6 +152,7 @@ class Poller:
         self._urgent = False
         self._failures = 0
         self._asked = 0.0
+        self._outdated: dict[str, float] = {}
 
     @contextmanager
     def follow(self, instance_id: str) -> Iterator[Follower]:
@@ -179,6 +182,14 @@ class Poller:
         self._urgent = True
         self._poke.set()
 
+    def outdate(self, instance_id: str) -> None:
+        """The instance has just been changed: what a poll that began earlier says of it is not told any more."""
+        now = time.monotonic()
+        self._outdated = {known: at for known, at in self._outdated.items() if now - at < _LONGEST_POLL}
+        self._outdated[instance_id] = now
+        if instance_id in self._targets:
+            self._targets[instance_id].latest = None
+
     def _delay(self) -> float:
         if self._interval is not None:
             wanted = self._interval
@@ -186,6 +197,7 @@ class Poller:
             now = time.monotonic()
             wanted = min((t.pace.interval(now) for t in self._targets.values()), default=LONGEST_INTERVAL)
             wanted *= random.uniform(1 - _JITTER, 1 + _JITTER)
+            wanted = min(max(wanted, SHORTEST_INTERVAL), LONGEST_INTERVAL)
             wanted = max(wanted, min(SHORTEST_INTERVAL * 2**self._failures, LONGEST_INTERVAL) if self._failures else 0)
         return max(wanted, self._asked)
 
@@ -226,7 +238,7 @@ class Poller:
         self._asked = max((getattr(error, "retry_after", None) or 0.0 for error in errors), default=0.0)
         for instance_id, value in seen.items():
             target = self._targets.get(instance_id)
-            if target is not None:
+            if target is not None and now >= self._outdated.get(instance_id, now):
                 _tell(target, value, now)
 
 

@@ -21,7 +21,7 @@ from ._lookup import Lookup
 from ._probe import Probe
 from ._release import Releaser
 from ._start import Starter
-from ._transport import Transport
+from ._transport import Transport, require_asyncio
 from .account import Account
 from .errors import InferleaseError, InvalidArgumentError
 from .hardware_types import HardwareTypes
@@ -159,6 +159,7 @@ class Client:
         Raises:
             OutcomeUnknownError: A leased instance was not seen to stop; the message says how to stop it.
         """
+        require_asyncio()
         with anyio.CancelScope(shield=True):
             try:
                 await self._release_held()
@@ -184,6 +185,7 @@ class Client:
             raise troubles[0]
 
     async def __aenter__(self) -> Self:
+        require_asyncio()
         return self
 
     async def __aexit__(

@@ -35,6 +35,7 @@ class _Port(Protocol):
     def _probe(self) -> Callable[[str], Awaitable[bool]]: ...
     def _watch(self, instance: Instance) -> AsyncIterator[InstanceEvent]: ...
     def _log_usable(self, state: InstanceState, seconds: float) -> None: ...
+    def _log_stopped(self, state: InstanceState, seconds: float) -> None: ...
 
 
 @define(slots=False, eq=False, repr=False)
@@ -139,7 +140,11 @@ class Instance(InstanceState):
         Raises:
             WaitTimeoutError: `timeout` passed.
         """
-        await self._client()._wait(self, timeout, None, None).until_stopped()
+        port = self._client()
+        wait = port._wait(self, timeout, None, None)
+        state = await wait.until_stopped()
+        if state is not None:
+            port._log_stopped(state, wait.elapsed)
         return self
 
     async def watch(self) -> AsyncIterator[InstanceEvent]:
@@ -217,7 +222,7 @@ class Instances:
             num_workers=num_workers,
         )
         wanted = resolve(args, await self._core.lookup.model(args.model_id))
-        found = await choose(self._core.lookup, args, wanted, self._core.leased_ids)
+        found = await choose(self._core.lookup, args, wanted, self._core.leased)
         if found is None:
             return await self._start(args)
         if found.is_stopped:
@@ -301,7 +306,9 @@ class Instances:
 
     async def _restart(self, instance_id: str) -> InstanceState:
         _requests.checked_id(instance_id)
-        return await self._core.carry(lambda: self._core.starter.restart(instance_id))
+        state = await self._core.carry(lambda: self._core.starter.restart(instance_id))
+        self._core.lookup.poller().outdate(instance_id)
+        return state
 
     async def _delete(self, instance_id: str) -> None:
         _requests.checked_id(instance_id)
@@ -327,4 +334,7 @@ class Instances:
         return watch(self._core.lookup.poller(), instance.snapshot(), instance._assign)
 
     def _log_usable(self, state: InstanceState, seconds: float) -> None:
-        self._core.starter.log_usable(state, seconds)
+        self._core.starter.log_change(state, "usable", seconds)
+
+    def _log_stopped(self, state: InstanceState, seconds: float) -> None:
+        self._core.starter.log_change(state, "stopped", seconds)

@@ -69,7 +69,6 @@ class Lease:
         self._core.held.add(start)
         try:
             instance = self._instance = self._instances._instance(await start.wait())
-            self._core.leased_ids.add(instance.instance_id)
             options = self._options
             return await instance.wait_until_running(
                 options.timeout, options.stall_timeout, options.probe, options.on_progress
@@ -99,8 +98,6 @@ class Lease:
 
     def _released(self, start: PendingStart) -> None:
         self._core.held.discard(start)
-        if self._instance is not None:
-            self._core.leased_ids.discard(self._instance.instance_id)
 
     async def _leave(self, error: BaseException) -> None:
         """Release because of `error`, which is never replaced: trouble becomes a note on it."""

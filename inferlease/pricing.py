@@ -55,6 +55,7 @@ class PriceList:
         self._exchange = exchange
         self._converter = converter
         self._types: dict[str, HardwareType] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     def known(self, args: InstanceArgs) -> Price | None:
         """The price per hour of an instance, as far as it is known without asking."""
@@ -62,21 +63,30 @@ class PriceList:
         return hourly(hardware, args.num_workers) if hardware is not None else None
 
     async def hourly(self, args: InstanceArgs) -> Price | None:
-        """The price per hour of an instance, `None` if it is not known."""
-        if self._types is None:
-            try:
-                listing = await self._exchange.read(LIST_HARDWARE_TYPES, self.decode_types)
-            except InferleaseError as error:
-                log.debug("no prices: %s", error)
-                return None
-            self._types = {hardware.hardware_type_id: hardware for hardware in listing}
+        """The price per hour of an instance, `None` if it is not known. Runs on the keeper."""
+        reading = self.fetch_soon()
+        if reading is not None:
+            await asyncio.wait([reading])
         return self.known(args)
 
-    def fetch_soon(self) -> asyncio.Task[object] | None:
-        """Begin to read the prices on the running loop, unless they are known."""
+    def fetch_soon(self) -> asyncio.Task[None] | None:
+        """Begin to read the prices, unless they are known or being read. Runs on the keeper."""
         if self._types is not None:
             return None
-        return asyncio.get_running_loop().create_task(self.hourly(InstanceArgs(model_id="")))
+        loop = asyncio.get_running_loop()
+        # A forked child has a keeper of its own, and its parent's task never ends there.
+        if self._reading is None or self._reading.done() or self._reading.get_loop() is not loop:
+            self._reading = loop.create_task(self._read())
+        return self._reading
+
+    async def _read(self) -> None:
+        try:
+            # A single attempt: the retry budget is for what matters.
+            listing = await self._exchange.read(LIST_HARDWARE_TYPES, self.decode_types, attempts=1)
+        except InferleaseError as error:
+            log.debug("no prices: %s", error)
+            return
+        self._types = {hardware.hardware_type_id: hardware for hardware in listing}
 
     def decode_types(self, payload: object) -> Listing[HardwareType]:
         """The hardware types of an answer."""

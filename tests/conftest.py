@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from inferlease import Client
     from tests.faults import FaultyEmulator
+    from tests.raw_server import RawServer
 
 SCRUBBED_PREFIXES = ("CORTECS_", "OPENAI_", "INFERLEASE_")
 SCRUBBED_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC")
@@ -104,11 +105,15 @@ def _no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def emulator() -> Iterator[FaultyEmulator]:
-    """A server of the API on loopback, with faults on demand; an instance is usable after some 50 ms."""
+def emulator(request: pytest.FixtureRequest) -> Iterator[FaultyEmulator]:
+    """A server of the API on loopback, with faults on demand; an instance is usable after some 50 ms.
+
+    `tests.faults.emulated` gives it other options.
+    """
     from tests.faults import FaultyEmulator
 
-    with FaultyEmulator(seconds_per_step=0.01) as server:
+    options: dict[str, Any] = {"seconds_per_step": 0.01} | getattr(request, "param", {})
+    with FaultyEmulator(**options) as server:
         yield server
 
 

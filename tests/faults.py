@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import orjson
+import pytest
 from aiohttp import web
 from attrs import define, frozen
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from inferlease.emulator.replies import Handler
 
 Edit: TypeAlias = Callable[[Any], object]
+
+MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
+MODEL_ID = "Qwen--Qwen2.5-0.5B-Instruct"
+
+
+def emulated(**options: object) -> pytest.MarkDecorator:
+    """Give the fixture `emulator` these options."""
+    return pytest.mark.parametrize("emulator", [options], indirect=True, ids=["-".join(options)])
 
 
 @define

@@ -9,8 +9,9 @@ import socket
 import ssl
 import struct
 from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import orjson
 from attrs import define, field, frozen
@@ -112,10 +113,10 @@ class Seen:
         return f"{self.method} {self.path}"
 
 
-Script = Reply | "Callable[[Seen], Awaitable[Reply]]"
+Script: TypeAlias = Reply | Callable[[Seen], Awaitable[Reply]]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RawServer:
     """Serves in the running loop, on a free port of 127.0.0.1.
 
@@ -123,14 +124,14 @@ class RawServer:
     """
 
     tls: ssl.SSLContext | None = None
-    handshake: bool = True  # False: TLS clients wait in vain
     requests: list[Seen] = field(factory=list)
     connections: int = 0
     listening: bool = True
     on_accept: deque[Then] = field(factory=deque)
-    """What to do with the next connections, before anything is read from them."""
-    _scripts: dict[str, deque[Any]] = field(factory=lambda: defaultdict(deque))
+    """What to do with the next connections before anything is read from them, a TLS handshake included."""
+    _scripts: dict[str, deque[Script]] = field(factory=lambda: defaultdict(deque))
     _writers: set[asyncio.StreamWriter] = field(factory=set)
+    _tasks: set[asyncio.Task[Any]] = field(factory=set)
     _server: asyncio.Server = field(init=False)
     _socket: socket.socket = field(init=False)
     _released: asyncio.Event = field(factory=asyncio.Event)
@@ -145,9 +146,9 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls or not self.handshake else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
-    def script(self, call: str, *replies: Any) -> None:
+    def script(self, call: str, *replies: Script) -> None:
         """Answer `call`, such as `GET /instances/`, with `replies` from here on.
 
         A reply is a `Reply`, or an async function of the request that returns one.
@@ -166,9 +167,7 @@ class RawServer:
         self._socket = socket.create_server(("127.0.0.1", 0)) if self.listening else socket.socket()
         if not self.listening:
             self._socket.bind(("127.0.0.1", 0))  # connections are refused until `listen`
-        self._server = await asyncio.start_server(
-            self._serve, sock=self._socket, ssl=self.tls, start_serving=self.listening
-        )
+        self._server = await asyncio.start_server(self._serve, sock=self._socket, start_serving=self.listening)
         return self
 
     async def __aexit__(
@@ -178,6 +177,7 @@ class RawServer:
         self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
+        await _ended(self._tasks)
         self._socket.close()
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -190,8 +190,9 @@ class RawServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
+        _note_task(self._tasks)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._converse(reader, writer, self.connections)
         finally:
             self._writers.discard(writer)
@@ -200,9 +201,8 @@ class RawServer:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         if self.on_accept and await self._follow(self.on_accept.popleft(), writer):
             return
-        if not self.handshake:
-            await self._released.wait()
-            return
+        if self.tls is not None:
+            await writer.start_tls(self.tls)
         while True:
             seen = await _read_request(reader, number)
             self.requests.append(seen)
@@ -228,6 +228,18 @@ class RawServer:
         return then is not Then.KEEP
 
 
+def _note_task(tasks: set[asyncio.Task[Any]]) -> None:
+    if (task := asyncio.current_task()) is not None:
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close with a RST instead of a FIN."""
     sock = writer.get_extra_info("socket")
@@ -244,7 +256,7 @@ async def _read_request(reader: asyncio.StreamReader, connection: int) -> Seen:
     return Seen(method, path, headers, body, connection)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Proxy:
     """A proxy on loopback that tunnels CONNECT, whatever the host, to one port of loopback."""
 
@@ -269,10 +281,12 @@ class Proxy:
         self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
+        await _ended(self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        _note_task(self._tasks)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             self.connects.append(await _read_request(reader, len(self.connects) + 1))
             if self.refusal is not None:
                 writer.write(self.refusal.data)

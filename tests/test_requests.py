@@ -12,7 +12,7 @@ from inferlease.errors import InvalidArgumentError
 from inferlease.objects import InstanceArgs
 
 BAD_IDS: list[Any] = [
-    "i-1\r", "i-1\n", "i\r\nX: y", "i\x00", "ï-1", "١", "i-1 ", " i-1",
+    "i-1\r", "i-1\n", "i\r\nX: y", "i\x00", "ï-1", "\u0661", "i-1 ", " i-1",
     "..", ".", "../models", "%2e%2e", "", "a/b", "a\\b", "a?b", "a#f", "a;b", "a..b", "-a", "_a", ".a", "a" * 201,
     "delete-all", "Delete-All", "DELETE-ALL", "stop-all", "start", "restart", "stop", "available",
     None, 5, b"i-1", True, ["i-1"],
