@@ -1,0 +1,108 @@
+"""The group of commands, and what becomes of their errors.
+
+A command is imported when it is used: `--help` needs neither aiohttp nor rich.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+import inferlease
+from inferlease.cli._told import is_news
+from inferlease.errors import InferleaseError, InvalidArgumentError
+
+__all__ = ["invoke"]
+
+COMMANDS = {
+    "run": "Lease an instance, run a command with it, stop it again.",
+    "stop": "Stop instances and wait until they are seen to be stopped.",
+    "demo": "Lease an emulated instance and let it answer prompts.",
+    "emulator": "Serve an emulator of the whole API.",
+}
+"""Each lives in the module of its name, with an underscore before it."""
+
+EXIT_CODES = """
+\b
+Exit codes:
+  0      done
+  1      an error, told on stderr in one line
+  2      wrong usage
+  126    the command of `run` can't be executed
+  127    the command of `run` was not found
+  128+n  ended by signal n, such as 130 after Ctrl-C
+  141    whoever read stdout is gone
+"""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"inferlease.cli._{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(inferlease.__version__, message="%(prog)s %(version)s")
+def commands() -> None:
+    """Lease a dedicated LLM instance for as long as the work takes.
+
+    Credentials come from CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, the key for inference from
+    INFERLEASE_INFERENCE_KEY; CORTECS_API_BASE_URL names another server.
+    """
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run the command that `arguments` name; returns the exit code. No exception leaves it."""
+    try:
+        code = commands.main(arguments, prog_name="inferlease", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _complain(error.format_message())
+        return error.exit_code
+    except click.ClickException as error:
+        hint = f" (see: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
+        _complain(f"error: {error.format_message()}{hint}", *_notes(error))
+        return error.exit_code
+    except InferleaseError as error:
+        told = [f"error: {error}"] if is_news(str(error)) else []
+        _complain(*told, *_notes(error))
+        return 2 if isinstance(error, InvalidArgumentError) else 1
+    except click.Abort:  # Ctrl-C, before there was anything to release
+        return 130
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user gets one line whatever happens
+        _complain(f"error: {type(error).__name__}: {error} ({_place(error)}); please report it", *_notes(error))
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _notes(error: BaseException) -> list[str]:
+    return [note for note in getattr(error, "__notes__", []) if is_news(note)]
+
+
+def _place(error: BaseException) -> str:
+    """The line that raised: what a report needs most of the traceback that is not shown."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else "unknown"
+
+
+def _complain(*lines: str) -> None:
+    if lines and sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write("\n".join(lines) + "\n")
+            sys.stderr.flush()

@@ -1,0 +1,38 @@
+"""A lease that a person can watch, as `run` and `demo` have it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from inferlease import Client, Instance
+from inferlease.cli._terminal import Terminal
+
+__all__ = ["LeaseArguments", "leased"]
+
+
+class LeaseArguments(TypedDict, total=False):
+    """Arguments of `Client.lease`."""
+
+    hardware_type_id: str | None
+    context_length: int | None
+    billing_interval: str | None
+    num_workers: int | None
+    timeout: float
+    stall_timeout: float | None
+    probe: bool
+    release_timeout: float
+
+
+@asynccontextmanager
+async def leased(client: Client, model: str, arguments: LeaseArguments, terminal: Terminal) -> AsyncIterator[Instance]:
+    """A usable instance of `model`; the bars of its start, and of its end, are shown on `terminal`."""
+    with terminal.bars() as bars:
+        bars.waiting_for("starting")
+        async with client.lease(model, on_progress=bars.show, **arguments) as instance:
+            bars.clear()
+            try:
+                yield instance
+            finally:
+                bars.waiting_for("stopping")

@@ -1,0 +1,158 @@
+"""`inferlease run`: a command with an instance of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import click
+
+from inferlease import Client, InferleaseError
+from inferlease._auth import InferenceKey
+from inferlease._probe import check_inference_url
+from inferlease.cli import _signals
+from inferlease.cli._leasing import LeaseArguments, leased
+from inferlease.cli._options import SECONDS
+from inferlease.cli._signals import Interrupts
+from inferlease.cli._terminal import Terminal
+from inferlease.cli._told import is_news
+
+__all__ = ["command"]
+
+
+@click.command("run", options_metavar="[OPTIONS]", short_help="Run a command with an instance of its own.")
+@click.argument("model")
+@click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--hardware-type", metavar="ID", help="Such as NVIDIA_L4_1; by default the recommended one.")
+@click.option("--context-length", type=int, metavar="TOKENS", help="By default the most that fits, up to 32,000.")
+@click.option("--billing-interval", type=click.Choice(["per_minute", "per_hour"]), help="By default per_minute.")
+@click.option("--num-workers", type=click.IntRange(1, 8), help="Each is billed; by default 1.")
+@click.option("--timeout", type=SECONDS, default=900.0, show_default=True, help="At most until it is usable.")
+@click.option("--stall-timeout", type=SECONDS, help="At most without a step of any worker; by default no limit.")
+@click.option("--release-timeout", type=SECONDS, default=120.0, show_default=True, help="At most until it is stopped.")
+@click.option("--probe/--no-probe", help="Also wait until the instance answers requests; by default not.")
+def command(
+    *,
+    model: str,
+    command_line: tuple[str, ...],
+    hardware_type: str | None,
+    context_length: int | None,
+    billing_interval: str | None,
+    num_workers: int | None,
+    timeout: float,
+    stall_timeout: float | None,
+    release_timeout: float,
+    probe: bool,
+) -> int:
+    """Lease an instance of MODEL (org/model), run COMMAND with it, and stop it again.
+
+    COMMAND finds OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_MODEL and INFERLEASE_MODEL in its environment, and no
+    CORTECS_CLIENT_SECRET. It gets SIGINT, SIGTERM and SIGHUP. The exit code is that of COMMAND, 128+n if signal n
+    ended it.
+
+    \b
+    Example:
+      inferlease run meta-llama/Llama-3.1-8B-Instruct -- python my_script.py
+    """
+    executable = _find(command_line[0])
+    arguments = LeaseArguments(
+        hardware_type_id=hardware_type,
+        context_length=context_length,
+        billing_interval=billing_interval,
+        num_workers=num_workers,
+        timeout=timeout,
+        stall_timeout=stall_timeout,
+        probe=probe,
+        release_timeout=release_timeout,
+    )
+    terminal = Terminal()
+    terminal.show_log(logging.INFO)
+    return _signals.run(
+        lambda interrupts: _lease_and_run(
+            model, arguments, executable, command_line, terminal=terminal, interrupts=interrupts
+        ),
+        terminal.say,
+    )
+
+
+class _NotFoundError(click.ClickException):
+    exit_code = 127
+
+
+class _NotExecutableError(click.ClickException):
+    exit_code = 126
+
+
+def _find(name: str) -> str:
+    """The path of a command. Raises what has the exit code of a shell if it can't be run."""
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    if shutil.which(name, mode=os.F_OK) or (os.sep in name and Path(name).exists()):
+        raise _NotExecutableError(f"the command {name!r} is not an executable file; nothing was started")
+    raise _NotFoundError(f"the command {name!r} was not found; nothing was started")
+
+
+async def _lease_and_run(
+    model: str,
+    arguments: LeaseArguments,
+    executable: str,
+    command_line: tuple[str, ...],
+    *,
+    terminal: Terminal,
+    interrupts: Interrupts,
+) -> int:
+    key = InferenceKey().resolve()
+    code: int | None = None
+    try:
+        async with Client() as client, leased(client, model, arguments, terminal) as instance:
+            check_inference_url(instance.base_url or "")
+            leased_model = instance.instance_args.hf_name
+            environment = {name: value for name, value in os.environ.items() if name != "CORTECS_CLIENT_SECRET"}
+            environment |= {
+                "OPENAI_BASE_URL": instance.base_url or "",
+                "OPENAI_API_KEY": key,
+                "OPENAI_MODEL": leased_model,
+                "INFERLEASE_MODEL": leased_model,
+            }
+            child = _Child(executable, command_line, environment, interrupts.outer_mask)
+            with interrupts.going_to(child.signal):
+                code = await child.exit_code()
+    except InferleaseError as error:
+        # What the command has to say by a code of its own goes on to be said.
+        if not code:
+            raise
+        if is_news(str(error)):
+            terminal.say(f"error: {error}")
+    return code or 0
+
+
+class _Child:
+    """The command, in this process's group: a terminal treats both as one job."""
+
+    def __init__(
+        self, executable: str, command_line: tuple[str, ...], environment: dict[str, str], mask: set[int]
+    ) -> None:
+        # Python ignores these two; a command expects their defaults.
+        defaults = [signal.SIGPIPE, signal.SIGXFSZ]
+        try:
+            self._pid = os.posix_spawn(executable, command_line, environment, setsigmask=mask, setsigdef=defaults)
+        except OSError as error:
+            raise _NotExecutableError(f"the command {executable!r} can't be executed: {error.strerror}") from None
+
+    def signal(self, number: signal.Signals, from_terminal: bool) -> None:
+        """Pass a signal on, unless the terminal gave it to the command itself."""
+        has_it = from_terminal and number is signal.SIGINT and os.getpgid(self._pid) == os.getpgrp()
+        if not has_it:
+            os.kill(self._pid, number)
+
+    async def exit_code(self) -> int:
+        """Wait for the end; as a shell tells it, 128+n after signal n."""
+        # Not reaped in the thread: as long as signals are passed on, the pid has to stay the command's.
+        await asyncio.to_thread(os.waitid, os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])  # noqa: ASYNC222 - it has ended
+        return code if code >= 0 else 128 - code

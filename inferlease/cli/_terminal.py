@@ -1,0 +1,181 @@
+"""What a person sees on stderr: plain lines, and bars where it is a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import IO, Self, cast
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from inferlease import InferleaseError, InstanceEvent
+from inferlease._printing import printable
+from inferlease.cli._told import is_news
+
+__all__ = ["Terminal"]
+
+
+class Terminal:
+    """stderr, and the warnings of the logger `inferlease` on it."""
+
+    def __init__(self) -> None:
+        stream = sys.stderr
+        self.is_interactive = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._stream = _Unbreakable(stream)
+        self._console = Console(file=cast(IO[str], self._stream), force_terminal=self.is_interactive, highlight=False)
+        logger = logging.getLogger("inferlease")
+        logger.addHandler(_LogLines(self))
+        logger.propagate = False
+        self.show_log(logging.WARNING)
+
+    def show_log(self, level: int) -> None:
+        """Show log lines from `level` on."""
+        logging.getLogger("inferlease").setLevel(level)
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        if self.is_interactive:
+            self._console.print(Text(line))
+        else:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    def tell(self, line: str) -> None:
+        """Write a line, but only to a terminal."""
+        if self.is_interactive:
+            self.say(line)
+
+    def bars(self) -> Bars:
+        """Bars that vanish when they are left; there are none where stderr is no terminal."""
+        return Bars(self._console, visible=self.is_interactive)
+
+    @contextlib.contextmanager
+    def counting(self, what: str, total: int, *, visible: bool) -> Iterator[Callable[[], None]]:
+        """A bar that each call moves on by one, up to `total`, and that vanishes at the end."""
+        progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not (visible and self.is_interactive),
+        )
+        with progress:
+            task_id = progress.add_task(what, total=total)
+            yield lambda: progress.advance(task_id)
+
+
+class Bars:
+    """What an instance is doing: a bar for each worker, or a moving one while nothing is known."""
+
+    def __init__(self, console: Console, *, visible: bool) -> None:
+        self._console = console
+        self._visible = visible
+        self._progress: Progress | None = None
+        self._workers: list[TaskID] = []
+
+    def waiting_for(self, what: str) -> None:
+        """Show a moving bar instead of all others."""
+        self._fresh().add_task(what, total=None, step="")
+
+    def show(self, event: InstanceEvent) -> None:
+        """Show how far each worker is."""
+        for number, worker in enumerate(event.instance.worker_statuses):
+            progress = worker.init_progress
+            if progress is None or progress.current_step is None or progress.num_steps is None:
+                self._set(number, 0, 1, event.state)
+            else:
+                text = f"{progress.current_step}/{progress.num_steps} {progress.description or ''}"
+                self._set(number, progress.current_step, progress.num_steps, text)
+
+    def clear(self) -> None:
+        """Take all bars away."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = None
+        self._workers = []
+
+    def _fresh(self) -> Progress:
+        self.clear()
+        # Not the one before: started again, it would erase the lines that were printed since.
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(20),
+            TextColumn("{task.fields[step]}", markup=False),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._visible,
+        )
+        self._progress.start()
+        return self._progress
+
+    def _set(self, number: int, step: int, steps: int, text: str) -> None:
+        bars = self._progress if self._progress is not None and self._workers else self._fresh()
+        while len(self._workers) <= number:
+            self._workers.append(bars.add_task(f"worker {len(self._workers) + 1}", step=""))
+        bars.update(self._workers[number], completed=step, total=steps, step=printable(text, 60))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.clear()
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno < logging.WARNING:
+            self._terminal.say(text)
+        elif is_news(text):
+            # A log line that is an exception and nothing else is about to be raised too, unless nobody listens.
+            args = record.args if isinstance(record.args, tuple) else ()
+            is_error = any(isinstance(arg, InferleaseError) and str(arg) == text for arg in args)
+            self._terminal.say(f"{'error' if is_error else 'warning'}: {text}")
+
+
+class _Unbreakable:
+    """A stream that never fails: a closed stderr must not keep an instance from being stopped."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self._stream = stream
+        self.encoding = getattr(stream, "encoding", "utf-8")
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        return 2

@@ -1,0 +1,145 @@
+"""The command line tool as its users have it: a process, at a terminal or not."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import IO, Any, Self
+
+from attrs import Factory, define
+
+INFERLEASE = (sys.executable, "-m", "inferlease.cli")
+MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
+SECONDS = 30.0
+
+# Makes stdin the controlling terminal of a session of its own, then becomes what its arguments say.
+AT_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@define
+class Tool:
+    """Starts the tool with `variables` in its environment."""
+
+    variables: Mapping[str, str]
+    _started: list[subprocess.Popen[str]] = Factory(list)
+
+    def environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
+        """This process's environment, the tool's variables, and `changes`; `None` takes a variable away."""
+        merged = {**os.environ, **self.variables, **changes}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    def run(self, *arguments: str, stdin: bytes = b"", **changes: str | None) -> subprocess.CompletedProcess[str]:
+        """Run it to its end; never a traceback."""
+        done = subprocess.run(
+            [*INFERLEASE, *arguments],
+            input=stdin,
+            capture_output=True,
+            env=self.environment(changes),
+            timeout=SECONDS,
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def start(self, *arguments: str, through: tuple[str, ...] = (), **changes: str | None) -> subprocess.Popen[str]:
+        """Start it, with pipes; `through` is a command that becomes the one that follows it."""
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return self._popen([*through, *INFERLEASE, *arguments], changes, **pipes)
+
+    def start_at_terminal(self, *arguments: str, **changes: str | None) -> Terminal:
+        """Start it as the foreground job of a terminal of 80 columns."""
+        master, slave = pty.openpty()
+        changes = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"} | changes
+        process = self._popen(
+            [sys.executable, "-c", AT_TERMINAL, *INFERLEASE, *arguments],
+            changes,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        return Terminal(process, master)
+
+    def _popen(self, command: list[str], changes: Mapping[str, str | None], **options: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen(command, env=self.environment(changes), text=True, **options)
+        self._started.append(process)
+        return process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+@define
+class Terminal:
+    """A process at a terminal, seen from the person's side."""
+
+    process: subprocess.Popen[str]
+    _master: int
+    shown: str = ""
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def read_until(self, text: str) -> None:
+        """Read what is shown until `text` is."""
+        while text not in self.shown:
+            assert self._read(), f"{text!r} was never shown in {self.shown!r}"
+
+    def wait(self) -> int:
+        """Read until the end; the exit code."""
+        while self._read():
+            pass
+        os.close(self._master)
+        return self.process.wait(SECONDS)
+
+    def hang_up(self) -> None:
+        """Go away, as when the window is closed."""
+        os.close(self._master)
+
+    def lines(self) -> list[str]:
+        """What was shown, without colours and movements."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown).replace("\r", "\n").split("\n")
+
+    def _read(self) -> bool:
+        try:
+            chunk = os.read(self._master, 65536)
+        except OSError:  # how Linux tells that nobody has the terminal open any more
+            return False
+        self.shown += chunk.decode()
+        return bool(chunk)
+
+
+def read_until(stream: IO[str] | None, text: str) -> str:
+    """Read lines until one has `text`."""
+    assert stream is not None
+    seen = ""
+    for line in stream:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} is not in {seen!r}")
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code and stderr of a process, at its end."""
+    _, said = process.communicate(timeout=SECONDS)
+    assert "Traceback" not in said, said
+    return process.returncode, said

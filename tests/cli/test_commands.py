@@ -1,0 +1,106 @@
+"""The tool as a whole: help, versions, wrong usage, a missing extra."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import inferlease
+from inferlease.cli._commands import invoke
+from tests.cli.support import Tool
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv.pop(1)] = None
+from inferlease.cli import main
+sys.exit(main())
+"""
+
+FAILING = """
+import sys
+from inferlease.cli import _stop, main
+
+def fail(*_):
+    raise LookupError("unforeseen")
+
+_stop._signals.run = fail
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("--version",)])
+def test_what_needs_no_dependency_but_click_loads_none(arguments: tuple[str, ...]) -> None:
+    program = (
+        "import sys; from inferlease.cli import main; main()\n"
+        "print({'aiohttp', 'rich', 'attrs', 'cattrs', 'anyio', 'asyncio'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stderr == "set()\n"
+
+
+@pytest.mark.parametrize("command", ["run", "stop", "demo", "emulator"])
+def test_help_names_each_command_and_each_has_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["--help"]) == 0
+    assert f"  {command} " in capsys.readouterr().out
+    assert invoke([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: inferlease {command} ")
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert Tool({}).run("--version").stdout == f"inferlease {inferlease.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["lease"], "error: No such command 'lease'."),
+        (["--verbose"], "error: No such option '--verbose'."),
+        (["run"], "error: Missing argument 'MODEL'."),
+        (["run", "org/model"], "error: Missing argument '-- COMMAND...'."),
+        (["run", "org/model", "--num-workers", "9", "--", "true"], "error: Invalid value for '--num-workers'"),
+        (["run", "org/model", "python", "-c", "pass"], "error: No such option '-c'"),
+        (
+            ["run", "org/model", "--timeout", "soon", "--", "true"],
+            "error: Invalid value for '--timeout': 'soon' is not",
+        ),
+        (["stop"], "error: Missing argument 'ID...'."),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(said)
+    assert printed.endswith("--help)\n")
+    assert printed.count("\n") == 1
+
+
+def test_without_arguments_it_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke([]) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("module", "arguments"), [("click", ["--help"]), ("rich", ["demo"])])
+def test_a_missing_extra_is_named(module: str, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, module, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: {module} is missing, get it with: pip install 'inferlease[cli]'\n",
+    )
+
+
+def test_a_bug_is_one_line_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FAILING, "stop", "instance-1"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: LookupError: unforeseen (<string>:6); please report it\n",
+    )

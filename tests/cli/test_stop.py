@@ -1,0 +1,86 @@
+"""`inferlease stop`: exits with 0 only when no instance that it was given is left."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from tests.cli.support import MODEL, Tool, ended
+from tests.faults import FaultyEmulator, emulated
+
+if TYPE_CHECKING:
+    from inferlease import Client
+
+
+async def started(client: Client, count: int) -> list[str]:
+    return [(await client.instances.start(MODEL)).instance_id for _ in range(count)]
+
+
+@pytest_asyncio.fixture
+async def ids(client: Client) -> list[str]:
+    """Three instances that run."""
+    return await started(client, 3)
+
+
+def test_all_are_stopped(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
+    done = tool.run("stop", *ids)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert sorted(done.stderr.splitlines()) == sorted(f"{each}: stopped" for each in ids)
+    assert emulator.books().still_billed == []
+
+
+@emulated(stop_delay=1.0)
+def test_it_waits_until_the_stop_is_seen(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
+    assert tool.run("stop", ids[0]).returncode == 0
+    assert sorted(emulator.books().still_billed) == sorted(ids[1:])
+
+
+def test_one_that_is_stopped_is_fine(tool: Tool, ids: list[str]) -> None:
+    tool.run("stop", ids[0])
+    done = tool.run("stop", ids[0])
+    assert (done.returncode, done.stderr) == (0, f"{ids[0]}: stopped\n")
+
+
+def test_one_that_does_not_exist_is_fine(tool: Tool) -> None:
+    done = tool.run("stop", "instance-unknown")
+    assert (done.returncode, done.stderr) == (0, "instance-unknown: there is no such instance\n")
+
+
+def test_the_same_id_twice_is_stopped_once(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
+    assert tool.run("stop", ids[0], ids[0]).returncode == 0
+    assert emulator.books().requests["stop"] == 1
+
+
+def test_a_bad_id_does_not_keep_the_others_running(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
+    done = tool.run("stop", "delete-all", *ids)
+    assert done.returncode == 1
+    assert "error: delete-all: 'delete-all' is not a valid instance id" in done.stderr
+    assert emulator.books().still_billed == []
+
+
+@emulated(stop_delay=60.0)
+def test_one_that_goes_on_is_an_error(tool: Tool, ids: list[str]) -> None:
+    done = tool.run("stop", ids[0], "--timeout", "1")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {ids[0]}: instance {ids[0]} is not stopped after ")
+    assert done.stderr.count("\n") == 1
+
+
+@emulated(stop_delay=60.0)
+def test_a_signal_ends_the_wait(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
+    stop = tool.start("stop", ids[0])
+    with emulator.hold("get", "before") as hold:
+        hold.wait_arrived()
+        stop.send_signal(signal.SIGINT)
+        assert ended(stop)[0] == 130
+
+
+@pytest.mark.parametrize("change", [{"CORTECS_CLIENT_SECRET": None}, {"CORTECS_CLIENT_SECRET": "s3cret-value"}])
+def test_without_credentials_it_is_an_error(tool: Tool, change: dict[str, str | None]) -> None:
+    done = tool.run("stop", "instance-1", **change)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: instance-1: ")
+    assert "s3cret" not in done.stderr
