@@ -1,0 +1,591 @@
+"""A start happens once, or what became of it is a typed unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_args
+
+import pytest
+
+from inferlease import (
+    APIError,
+    DecodeError,
+    InferleaseError,
+    InvalidArgumentError,
+    NoCapacityError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    ServerError,
+    StartOutcomeUnknownError,
+    StartRefusedError,
+)
+from inferlease.emulator import Phase
+from tests.emulator.support import until
+from tests.faults import MODEL, MODEL_ID, FaultyEmulator, edited, emulated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from inferlease import Client, Instance
+    from tests.faults import Edit
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hurried")]
+
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+
+def posts(emulator: FaultyEmulator) -> int:
+    return len(emulator.asked("start"))
+
+
+# ---- what is sent -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"hardware_type_id": "NVIDIA_L40S_1"},
+        {"context_length": 8_000},
+        {"billing_interval": "per_hour"},
+        {"num_workers": 8},
+        {
+            "hardware_type_id": "NVIDIA_L4_1",
+            "context_length": 1,
+            "billing_interval": "per_minute",
+            "num_workers": 1,
+        },
+    ],
+    ids=lambda arguments: "+".join(arguments) or "nothing",
+)
+@pytest.mark.parametrize("name", [MODEL, MODEL_ID])
+async def test_only_what_was_given_is_sent(
+    client: Client, emulator: FaultyEmulator, name: str, arguments: dict[str, Any]
+) -> None:
+    instance = await client.instances.start(name, **arguments)
+    assert [asked.json for asked in emulator.asked("start")] == [{"model_id": MODEL_ID} | arguments]
+    assert instance.instance_args.model_id == MODEL_ID
+
+
+@pytest.mark.parametrize("verb", ["start", "ensure"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_workers": 0},
+        {"num_workers": 9},
+        {"num_workers": "2"},
+        {"num_workers": True},
+        {"num_workers": 2.0},
+        {"context_length": -1},
+        {"context_length": 0},
+        {"context_length": True},
+        {"context_length": "16000"},
+        {"billing_interval": "per_day"},
+        {"billing_interval": ""},
+        {"hardware_type_id": "a/b"},
+        {"hardware_type_id": ""},
+        {"model": "a/b/c"},
+        {"model": ""},
+        {"model": "a--b--c"},
+        {"model": None},
+    ],
+    ids=str,
+)
+async def test_an_argument_out_of_bounds_is_refused_unsent(
+    client: Client, emulator: FaultyEmulator, verb: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        await getattr(client.instances, verb)(**({"model": MODEL} | arguments))
+    assert isinstance(caught.value, ValueError)
+    assert emulator.order == []
+
+
+async def test_a_start_lists_once_and_posts_once(client: Client, emulator: FaultyEmulator) -> None:
+    instance = await client.instances.start(MODEL)
+    assert [asked for asked in emulator.order if asked in {"list", "start", "get"}] == ["list", "start"]
+    assert list(emulator.books().instances) == [instance.instance_id]
+
+
+async def test_the_started_instance_is_what_the_server_answered(client: Client) -> None:
+    instance = await client.instances.start(MODEL, num_workers=2)
+    assert instance.instance_status.status == "pending"
+    assert instance.base_url is None
+    assert instance.instance_args.hardware_type_id == "NVIDIA_L4_1"
+
+
+async def test_without_the_list_nothing_is_posted(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("list", 403)
+    with pytest.raises(PermissionDeniedError):
+        await client.instances.start(MODEL)
+    assert posts(emulator) == 0
+
+
+async def test_an_unreadable_instance_in_the_baseline_does_not_hinder_a_start(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    emulator.fault("list", body={"instances": [{"instance_id": "bad"}, None]})
+    await client.instances.start(MODEL)
+    assert emulator.books().starts == 1
+
+
+async def test_too_many_requests_are_waited_out(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", 429, headers={"Retry-After": "0"}, handled=False, times=2)
+    await client.instances.start(MODEL)
+    assert (posts(emulator), emulator.books().starts) == (3, 1)
+
+
+async def test_a_retried_start_is_a_warning(
+    client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.fault("start", 429, handled=False)
+    with caplog.at_level(logging.WARNING, "inferlease"):
+        await client.instances.start(MODEL)
+    (warning,) = caplog.records
+    assert "POST /instances/start was answered 429" in warning.getMessage()
+
+
+async def test_an_expired_token_is_renewed_and_the_start_replayed(client: Client, emulator: FaultyEmulator) -> None:
+    await client.instances.list()
+    emulator.fault("start", 401, handled=False)
+    await client.instances.start(MODEL)
+    assert (posts(emulator), emulator.books().starts, emulator.books().tokens_issued) == (2, 1, 2)
+
+
+# ---- refused ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 422])
+async def test_a_refusal_carries_the_servers_message(client: Client, emulator: FaultyEmulator, status: int) -> None:
+    headers = {"X-Request-Id": "request-7"}
+    emulator.fault("start", status, body={"message": "no such thing"}, headers=headers, handled=False)
+    with pytest.raises(StartRefusedError, match="no such thing") as caught:
+        await client.instances.start(MODEL)
+    assert type(caught.value) is StartRefusedError
+    assert (caught.value.status, caught.value.request_id) == (status, "request-7")
+    assert isinstance(caught.value.__cause__, APIError)
+    assert posts(emulator) == 1
+
+
+async def test_an_unknown_model_is_refused(client: Client) -> None:
+    with pytest.raises(StartRefusedError, match=r"org--model.*not found"):
+        await client.instances.start("org/model")
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"null", b'{"message": 7}'])
+async def test_a_refusal_without_a_message_names_its_status(
+    client: Client, emulator: FaultyEmulator, body: bytes
+) -> None:
+    emulator.fault("start", 422, body=body, handled=False)
+    with pytest.raises(StartRefusedError, match="422"):
+        await client.instances.start(MODEL)
+
+
+@emulated(capacity={"NVIDIA_L4_1": 0, "NVIDIA_H100_4": 0})
+@pytest.mark.parametrize("arguments", [{}, {"hardware_type_id": "NVIDIA_L4_1"}], ids=["recommended", "named"])
+async def test_without_capacity_the_error_says_what_there_is(client: Client, arguments: dict[str, Any]) -> None:
+    with pytest.raises(NoCapacityError, match=r"NVIDIA_L4_1 is not available.*NVIDIA_L40S_1") as caught:
+        await client.instances.start(MODEL, **arguments)
+    available = {hardware.hardware_type_id for hardware in caught.value.available}
+    assert available == {"NVIDIA_L4_2", "NVIDIA_L40S_1", "NVIDIA_L40S_2", "NVIDIA_H100_1", "NVIDIA_H100_2"}
+    assert caught.value.compatible == ("NVIDIA_L40S_1",)
+    assert caught.value.status == 400
+
+
+@emulated(capacity={"NVIDIA_L4_1": 0})
+async def test_where_nothing_fits_the_error_says_so(client: Client) -> None:
+    with pytest.raises(NoCapacityError, match="nothing that fits") as caught:
+        await client.instances.start("BAAI/bge-m3")
+    assert caught.value.compatible == ()
+
+
+@emulated(capacity={"NVIDIA_L4_1": 0})
+@pytest.mark.parametrize("operation", ["available", "model"])
+async def test_a_refusal_is_told_even_if_its_reason_cannot_be_read(
+    client: Client, emulator: FaultyEmulator, operation: Any
+) -> None:
+    emulator.fault(operation, 403, times=None)
+    with pytest.raises(StartRefusedError, match="not available") as caught:
+        await client.instances.start(MODEL)
+    assert type(caught.value) is StartRefusedError
+
+
+@emulated(balance=0)
+async def test_without_money_a_start_is_a_payment_error(client: Client) -> None:
+    with pytest.raises(PaymentRequiredError, match="used up"):
+        await client.instances.start(MODEL)
+
+
+@pytest.mark.parametrize(("status", "error"), [(302, APIError), (403, PermissionDeniedError), (405, APIError)])
+async def test_another_refusal_is_its_error(
+    client: Client, emulator: FaultyEmulator, status: int, error: type[APIError]
+) -> None:
+    emulator.fault("start", status, handled=False)
+    with pytest.raises(error) as caught:
+        await client.instances.start(MODEL)
+    assert caught.value.status == status
+    assert posts(emulator) == 1
+
+
+# ---- ambiguous --------------------------------------------------------------------------------------
+
+AMBIGUOUS: dict[str, dict[str, Any]] = {
+    "408": {"status": 408},
+    "500": {"status": 500},
+    "502": {"status": 502, "body": b"<html>Bad Gateway"},
+    "503 with Retry-After": {"status": 503, "headers": {"Retry-After": "0"}},
+    "504": {"status": 504},
+    "lost": {"lost": True},
+    "204": {"status": 204},
+    "empty": {"body": b""},
+    "HTML": {"body": b"<html>", "headers": {"Content-Type": "text/html"}},
+    "truncated": {"body": b'{"instance": {"instance_id": "i-1"'},
+    "NaN": {"body": b'{"instance": NaN}'},
+    "bad UTF-8": {"body": b'{"message": "\xff"}'},
+    "deep": {"body": b"[" * 100_000},
+    "null": {"body": b"null"},
+    "list": {"body": b"[]"},
+    "no instance": {"body": {"message": "Instance started."}},
+    "null instance": {"body": {"instance": None}},
+    "no id": {"edit": lambda content: {"instance": content["instance"] | {"instance_id": None}}},
+    "an id that is none": {"edit": edited(instance_id="../models")},
+}
+EACH_AMBIGUOUS = pytest.mark.parametrize("fault", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
+
+
+async def unknown(client: Client, **arguments: Any) -> StartOutcomeUnknownError:
+    """What an ambiguous start raises."""
+    with pytest.raises(StartOutcomeUnknownError) as caught:
+        await client.instances.start(MODEL, **arguments)
+    return caught.value
+
+
+@EACH_AMBIGUOUS
+async def test_an_ambiguous_start_is_posted_once_and_looked_for_once(
+    client: Client, emulator: FaultyEmulator, fault: dict[str, Any]
+) -> None:
+    emulator.fault("start", **fault)
+    error = await unknown(client)
+    assert [candidate.instance_id for candidate in error.candidates] == list(emulator.books().instances)
+    asked = [asked for asked in emulator.order if asked in {"list", "start", "get"}]
+    assert asked == ["list", "start", "list"]
+
+
+@EACH_AMBIGUOUS
+async def test_an_ambiguous_start_without_effect_has_no_candidates(
+    client: Client, emulator: FaultyEmulator, fault: dict[str, Any]
+) -> None:
+    if "edit" in fault:
+        fault = {"body": {"instance": {"instance_id": None}}}
+    emulator.fault("start", **fault, handled=False)
+    error = await unknown(client)
+    assert error.candidates == ()
+    assert "no instance of it is listed" in str(error)
+    assert posts(emulator) == 1
+
+
+async def test_the_error_of_an_unknown_start_has_its_cause(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", 502)
+    error = await unknown(client)
+    assert error.status == 502
+    assert isinstance(error.__cause__, ServerError)
+
+
+async def test_a_candidate_is_named_with_its_price_and_how_to_stop_it(
+    client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.fault("start", 502)
+    with caplog.at_level(logging.WARNING, "inferlease"):
+        error = await unknown(client, num_workers=2)
+    (candidate,) = error.candidates
+    assert f"{candidate.instance_id} (at most 2.40 EUR/h; stop it with: inferlease stop {candidate.instance_id})" in (
+        str(error)
+    )
+    assert str(error) in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause"), [({}, 2.0), ({"Retry-After": "1"}, 2.0), ({"Retry-After": "7"}, 7.0)], ids=str
+)
+async def test_an_ambiguous_start_is_looked_for_after_two_seconds_or_what_the_server_asks(
+    client: Client,
+    emulator: FaultyEmulator,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str],
+    pause: float,
+) -> None:
+    slept: list[tuple[float, list[str]]] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append((seconds, [asked for asked in emulator.order if asked in {"list", "start"}]))
+
+    monkeypatch.setattr("inferlease._start.RECONCILE_AFTER", 2.0)
+    monkeypatch.setattr("inferlease._start.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
+    emulator.fault("start", 503, headers=headers)
+    await unknown(client)
+    assert slept == [(pause, ["list", "start"])]
+
+
+async def test_what_was_there_before_is_no_candidate(client: Client, emulator: FaultyEmulator) -> None:
+    await client.instances.start(MODEL)
+    emulator.fault("start", 502, handled=False)
+    assert (await unknown(client)).candidates == ()
+
+
+async def test_what_has_stopped_is_no_candidate(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", 502)
+    emulator.fault("list", times=1, edit=edited())
+    emulator.fault("list", edit=edited(status="stopped"))
+    assert (await unknown(client)).candidates == ()
+
+
+@pytest.mark.parametrize("status", ["pending", "running", "hibernating"])
+async def test_whatever_has_not_stopped_is_a_candidate(client: Client, emulator: FaultyEmulator, status: str) -> None:
+    emulator.fault("start", 502)
+    emulator.fault("list", edit=edited())
+    emulator.fault("list", edit=edited(status=status))
+    (candidate,) = (await unknown(client)).candidates
+    assert candidate.instance_status.status == status
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model_id": "microsoft--phi-4"},
+        {"hardware_type_id": "NVIDIA_L40S_1"},
+        {"context_length": 8_000},
+        {"billing_interval": "per_hour"},
+        {"num_workers": 3},
+    ],
+    ids=str,
+)
+async def test_a_candidate_equals_every_argument_that_was_sent(
+    client: Client, emulator: FaultyEmulator, other: dict[str, object]
+) -> None:
+    sent = {"hardware_type_id": "NVIDIA_L4_1", "context_length": 16_000, "billing_interval": "per_minute"}
+    emulator.fault("start", 502)
+    emulator.fault("list", edit=edited())
+    emulator.fault("list", edit=edited(args=other))
+    assert (await unknown(client, num_workers=2, **sent)).candidates == ()
+
+
+async def test_an_argument_that_was_not_sent_may_be_anything(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", 502)
+    emulator.fault("list", edit=edited())
+    emulator.fault("list", edit=edited(args={"num_workers": 3, "context_length": 1}))
+    assert len((await unknown(client)).candidates) == 1
+
+
+@emulated(list_num_workers=False)
+@pytest.mark.parametrize(("asked", "candidates"), [(2, 1), (None, 1)])
+async def test_an_argument_that_the_list_lacks_is_read(
+    client: Client, emulator: FaultyEmulator, asked: int | None, candidates: int
+) -> None:
+    emulator.fault("start", 502)
+    error = await unknown(client, num_workers=asked)
+    assert len(error.candidates) == candidates
+    assert len(emulator.asked("get")) == (asked is not None)
+
+
+@emulated(list_num_workers=False)
+async def test_an_argument_that_is_read_and_differs_is_no_candidate(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", 502)
+    emulator.fault("get", edit=edited(args={"num_workers": 3}))
+    assert (await unknown(client, num_workers=2)).candidates == ()
+
+
+@emulated(list_num_workers=False)
+@pytest.mark.parametrize(
+    "fault", [{"status": 403}, {"status": 404}, {"edit": edited(status=None)}], ids=["403", "404", "null status"]
+)
+async def test_a_possible_candidate_that_cannot_be_read_is_named(
+    client: Client, emulator: FaultyEmulator, fault: dict[str, Any]
+) -> None:
+    emulator.fault("start", 502)
+    emulator.fault("get", **fault)
+    error = await unknown(client, num_workers=2)
+    (instance_id,) = emulator.books().instances
+    assert f"inferlease stop {instance_id}" in str(error)
+
+
+async def test_a_new_item_that_cannot_be_read_is_named(client: Client, emulator: FaultyEmulator) -> None:
+    old, new = {"instance_id": "instance-old"}, {"instance_id": "instance-new"}
+    emulator.fault("start", 502, handled=False)
+    emulator.fault("list", body={"instances": [old]})
+    emulator.fault("list", body={"instances": [old, new]})
+    error = await unknown(client)
+    assert "inferlease stop instance-new" in str(error)
+    assert "instance-old" not in str(error)
+
+
+async def test_several_candidates_are_all_there(client: Client, emulator: FaultyEmulator) -> None:
+    async def rival_starts_too() -> None:
+        async with emulator.client() as rival:
+            await rival.instances.start(MODEL)
+
+    with emulator.hold("start", "before") as hold:
+        emulator.fault("start", edit=edited(instance_id=None))
+        emulator.fault("start", edit=edited())
+        ours = asyncio.create_task(unknown(client))
+        await until(lambda: posts(emulator) == 1)
+        await hold.arrived_async()
+        await rival_starts_too()
+    assert {candidate.instance_id for candidate in (await ours).candidates} == set(emulator.books().instances)
+
+
+async def test_if_even_the_list_fails_the_error_says_so(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", 502)
+    emulator.fault("list", edit=edited())
+    emulator.fault("list", 403)
+    error = await unknown(client)
+    assert error.candidates == ()
+    assert "could not be listed" in str(error)
+
+
+# ---- the wrong shape, with an id ----------------------------------------------------------------------
+
+WITH_ID: dict[str, Edit] = {
+    "null status": edited(status=None),
+    "no arguments": lambda content: {"instance": {"instance_id": content["instance"]["instance_id"]}},
+    "a step in words": edited(workers=[{"current_step": "one"}]),
+}
+EACH_WITH_ID = pytest.mark.parametrize("edit", WITH_ID.values(), ids=WITH_ID.keys())
+
+
+@EACH_WITH_ID
+async def test_an_unreadable_answer_with_an_id_is_read_once_and_kept(
+    client: Client, emulator: FaultyEmulator, edit: Edit
+) -> None:
+    emulator.fault("start", edit=edit)
+    instance = await client.instances.start(MODEL)
+    assert list(emulator.books().instances) == [instance.instance_id]
+    assert emulator.order[-2:] == ["start", "get"]
+
+
+@EACH_WITH_ID
+async def test_if_it_stays_unreadable_the_error_carries_the_id(
+    client: Client, emulator: FaultyEmulator, edit: Edit
+) -> None:
+    emulator.fault("start", edit=edit)
+    emulator.fault("get", edit=edit)
+    with pytest.raises(DecodeError, match="inferlease stop instance-") as caught:
+        await client.instances.start(MODEL)
+    assert [caught.value.instance_id] == list(emulator.books().instances)
+    assert caught.value.path.startswith("instance.")
+    assert (posts(emulator), len(emulator.asked("get"))) == (1, 1)
+
+
+async def test_an_answer_under_another_content_type_is_kept(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", edit=edited(), headers={"Content-Type": "text/plain"})
+    instance = await client.instances.start(MODEL)
+    assert list(emulator.books().instances) == [instance.instance_id]
+
+
+# ---- cancelled --------------------------------------------------------------------------------------
+
+
+async def cancel_at(emulator: FaultyEmulator, operation: Any, phase: Phase, call: Awaitable[Instance]) -> None:
+    """Cancel the caller while `operation` is held at `phase`, then let it go on."""
+    with emulator.hold(operation, phase) as hold:
+        task = asyncio.ensure_future(call)
+        await hold.arrived_async()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def jobs_end(client: Client) -> None:
+    """Wait until nothing that the client began is under way."""
+    await until(lambda: not client._core.jobs._open)
+
+
+def bill_is_closed(emulator: FaultyEmulator, starts: int) -> Callable[[], bool]:
+    return lambda: emulator.books().starts == starts and not emulator.books().still_billed
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("verb", ["start", "ensure"])
+async def test_a_start_whose_caller_was_cancelled_is_stopped(
+    client: Client, emulator: FaultyEmulator, verb: str, phase: Phase
+) -> None:
+    await cancel_at(emulator, "start", phase, getattr(client.instances, verb)(MODEL))
+    await until(bill_is_closed(emulator, starts=1))
+    assert posts(emulator) == 1
+
+
+async def test_a_start_cancelled_before_its_post_is_not_sent(client: Client, emulator: FaultyEmulator) -> None:
+    await cancel_at(emulator, "list", "unanswered", client.instances.start(MODEL))
+    await jobs_end(client)
+    assert posts(emulator) == 0
+
+
+async def test_a_start_cancelled_in_the_tick_of_its_answer_is_stopped(client: Client, emulator: FaultyEmulator) -> None:
+    """Whoever gets a CancelledError has no instance to stop."""
+    with emulator.hold("start", "unanswered") as hold:
+        task = asyncio.create_task(client.instances.start(MODEL))
+        await hold.arrived_async()
+    while client._core.jobs._open:
+        time.sleep(0.001)  # noqa: ASYNC251 - the loop must not see the answer before the cancellation
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(bill_is_closed(emulator, starts=1))
+
+
+async def test_a_cancelled_start_that_comes_back_unreadable_is_stopped_by_its_id(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    emulator.fault("start", edit=edited(status=None))
+    emulator.fault("get", edit=edited(status=None))
+    with emulator.hold("get", "before"):
+        await cancel_at(emulator, "start", "unanswered", client.instances.start(MODEL))
+    await until(bill_is_closed(emulator, starts=1))
+
+
+async def test_a_cancelled_start_is_not_deleted(client: Client, emulator: FaultyEmulator) -> None:
+    await cancel_at(emulator, "start", "unanswered", client.instances.start(MODEL))
+    await until(bill_is_closed(emulator, starts=1))
+    await jobs_end(client)
+    assert "delete" not in emulator.order
+
+
+async def test_a_started_instance_is_the_callers(client: Client, emulator: FaultyEmulator) -> None:
+    instance = await client.instances.start(MODEL)
+    await client.close()
+    assert emulator.books().still_billed == [instance.instance_id]
+
+
+# ---- what it says -----------------------------------------------------------------------------------
+
+
+async def test_a_start_logs_its_price_and_how_to_stop_it(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "inferlease"):
+        instance = await client.instances.start(MODEL, num_workers=2)
+        await until(lambda: len(caplog.records) == 1)
+    (message,) = caplog.messages
+    assert f"instance {instance.instance_id} started (at most 2.40 EUR/h" in message
+    assert f"stop it with: inferlease stop {instance.instance_id})" in message
+
+
+async def test_a_restart_logs_its_price_and_how_to_stop_it(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    instance = await client.instances.start(MODEL)
+    await instance.stop()
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "inferlease"):
+        await instance.restart()
+        await until(lambda: bool(caplog.messages))
+    assert f"instance {instance.instance_id} restarted (at most 1.20 EUR/h; stop it with:" in caplog.text
+
+
+async def test_nothing_secret_is_logged_or_raised(
+    client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.fault("start", 429, handled=False)
+    emulator.fault("start", 502)
+    with caplog.at_level(logging.DEBUG):
+        error: InferleaseError = await unknown(client)
+    secrets = {asked.authorization.removeprefix("Bearer ") for asked in emulator.asked("list") if asked.authorization}
+    assert secrets
+    assert not [secret for secret in secrets if secret in caplog.text + str(error) + repr(error.__cause__)]
