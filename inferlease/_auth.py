@@ -23,7 +23,7 @@ _EARLY = 60.0
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+", re.ASCII)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Credentials:
     """Client id and secret: arguments win over `CORTECS_CLIENT_ID` and `CORTECS_CLIENT_SECRET`."""
 
@@ -40,7 +40,7 @@ class Credentials:
         return client_id, client_secret
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InferenceKey:
     """The key that inference requests carry; it never is the API's access token."""
 
@@ -68,7 +68,7 @@ class InferenceKey:
         return key
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Token:
     value: str = field(repr=False)
     renew_at: float  # monotonic

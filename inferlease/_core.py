@@ -22,7 +22,7 @@ __all__ = ["Core"]
 T = TypeVar("T")
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Core:
     exchange: Exchange
     converter: Converter

@@ -41,7 +41,7 @@ T = TypeVar("T")
 Decode = Callable[[object], T]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Look(Generic[T]):
     """How to find out what a doubtful mutation came to.
 
@@ -113,7 +113,7 @@ class Exchange:
                 return evolve(settled, action=Action.REPEAT)
             return settled
 
-        settled = await attempt()
+        settled = await (self._attempt(request, decode, look, deadline) if until is None else attempt())
         if settled.action is Action.DONE:
             self.budget.refund()
             return settled
@@ -217,7 +217,7 @@ def _redact(error: InferleaseError, secret: str) -> None:
 
 
 def _headers(access: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {access}", "Content-Type": "application/json"}
+    return {"Authorization": f"Bearer {access}"}
 
 
 def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, BaseException | None]:

@@ -167,7 +167,7 @@ Check: TypeAlias = Callable[[object], Any]
 Part: TypeAlias = Callable[[type], Check]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Plan:
     """The structure hook of one class: what its keys hold. A key of `optional` that is null or absent is left to
     the class's default; `prepare` maps what the wire has under another key."""

@@ -33,7 +33,7 @@ _SHOWN = 300  # characters of foreign text in a message
 REFUSALS = frozenset({400, 404, 409, 422})
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class NotSent:
     """No connection was obtained. `permanent`: trying again can't help (a certificate, a bad header)."""
 
@@ -41,14 +41,14 @@ class NotSent:
     permanent: bool = False
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Lost:
     """The request was sent and no whole answer came back."""
 
     error: BaseException
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Answer:
     """A whole answer; `body` is `None` where it was larger than `MAX_BODY`."""
 
@@ -119,13 +119,10 @@ DECISIONS = _table()
 
 def classify(outcome: Outcome) -> Kind:
     """The row of an outcome, before a 2xx body has been read as JSON."""
-    match outcome:
-        case NotSent(permanent=True):
-            return Kind.IMPOSSIBLE
-        case NotSent():
-            return Kind.NOT_SENT
-        case Lost():
-            return Kind.BROKEN
+    if isinstance(outcome, NotSent):
+        return Kind.IMPOSSIBLE if outcome.permanent else Kind.NOT_SENT
+    if isinstance(outcome, Lost):
+        return Kind.BROKEN
     status = outcome.status
     if 200 <= status < 300:
         return Kind.GOOD if outcome.body is not None else Kind.OVERSIZED
@@ -164,6 +161,8 @@ def member(payload: object, key: str) -> object:
 
 def check_answer_id(value: str, asked: str | None) -> None:
     """Raises DecodeError for an instance id, sent by the server, that no path could carry or nobody asked for."""
+    if value == asked:
+        return
     if not is_valid_id(value):
         expected = "an id of letters, digits, '-', '_' and '.'"
     elif asked is not None and value != asked:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from attrs import field, frozen
 
@@ -31,7 +32,7 @@ class Operation(enum.Enum):
         return self is not Operation.READ
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Request:
     """One request: `path` is below the base URL, `body` is JSON to be."""
 
@@ -123,6 +124,14 @@ def token(client_id: str, client_secret: str) -> Request:
 
 
 def get_instance(instance_id: str) -> Request:
+    try:
+        return _get_instance(instance_id)
+    except TypeError:  # not hashable, so no id: let the check say so
+        return _get_instance.__wrapped__(instance_id)
+
+
+@lru_cache(maxsize=1024)  # a poll asks for the same ones again and again
+def _get_instance(instance_id: str) -> Request:
     return get(f"/instances/{checked_id(instance_id)}", instance_id=instance_id)
 
 

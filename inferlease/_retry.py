@@ -21,7 +21,7 @@ T = TypeVar("T")
 ATTEMPTS = 8
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Settled(Generic[T]):
     """What one attempt came to: the outcome, its row, what follows, and the data if there is any."""
 
@@ -36,7 +36,7 @@ class Settled(Generic[T]):
         return self.kind not in (Kind.NOT_SENT, Kind.IMPOSSIBLE, Kind.RATE_LIMITED)
 
 
-@define
+@define(eq=False, repr=False)
 class Budget:
     """A client's retry budget: a retry costs 1, a success refunds 1. An outage soon leaves it empty."""
 
@@ -50,10 +50,11 @@ class Budget:
         return True
 
     def refund(self) -> None:
-        self.tokens = min(self.capacity, self.tokens + 1)
+        if self.tokens < self.capacity:
+            self.tokens = min(self.capacity, self.tokens + 1)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Backoff:
     """Full jitter: each wait is random from 0 to a bound that doubles, in seconds."""
 

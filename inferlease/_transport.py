@@ -116,7 +116,9 @@ class Transport:
     async def send(self, request: Request, headers: dict[str, str], deadline: float) -> Outcome:
         """Make one attempt, until the monotonic time `deadline`."""
         progress = _Progress() if request.operation.mutates else None
-        data = None if request.body is None else orjson.dumps(request.body)
+        data = None
+        if request.body is not None:
+            data, headers = orjson.dumps(request.body), {**headers, "Content-Type": "application/json"}
         return await self._attempt(
             request.method,
             self.base_url + request.path,

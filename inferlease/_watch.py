@@ -35,7 +35,7 @@ class Reader(Protocol):
     async def many(self, instance_ids: set[str]) -> dict[str, InstanceState | None | Exception]: ...
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Observation:
     """What a poll saw: a state, `None` if the instance is gone, or the error that it met."""
 
@@ -63,7 +63,7 @@ def _is_garbled(error: Exception) -> bool:
 # ---- pace -----------------------------------------------------------------------------------------
 
 
-@define
+@define(eq=False, repr=False)
 class _Pace:
     """When to look at one instance again: coarse while much is left, fine near the last step."""
 
@@ -132,7 +132,7 @@ class Follower:
         return cast(Observation, newest)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Target:
     pace: _Pace
     followers: list[Follower] = field(factory=list)
@@ -257,7 +257,7 @@ def _tell(target: _Target, value: InstanceState | None | Exception, now: float) 
 # ---- progress -------------------------------------------------------------------------------------
 
 
-@define
+@define(eq=False, repr=False)
 class Reporter:
     """Turns observations into events: one for each change, with progress that never goes back."""
 

@@ -17,7 +17,7 @@ from .objects import InstanceArgs, InstanceState
 __all__ = ["Lease"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class LeaseOptions:
     """How a lease waits and releases; the arguments of `Client.lease`."""
 

@@ -587,3 +587,28 @@ async def test_no_pickle_of_a_client_or_an_instance_carries_a_secret(server: Raw
             except Exception as error:  # noqa: BLE001 - whichever way pickle refuses
                 pickled = repr(error)
             assert not [secret for secret in (SECRET, TOKEN, KEY) if secret in pickled], part
+
+
+@pytest.mark.asyncio
+async def test_what_has_a_body_says_that_it_is_json_and_what_has_none_says_nothing(
+    api: Client, server: RawServer
+) -> None:
+    server.script("GET /instances/", answer({"instances": []}))
+    server.script("POST /instances/stop", one("i-1", "stopped"))
+    await api.instances.list()
+    await api.instances.stop("i-1")
+    said = {seen.call: seen.headers.get("content-type") for seen in server.requests}
+    assert said == {
+        "POST /oauth2/token": "application/json",
+        "GET /instances/": None,
+        "POST /instances/stop": "application/json",
+    }
+
+
+@pytest.mark.asyncio
+async def test_a_secret_that_the_server_echoes_is_taken_out_of_the_error(api: Client, server: RawServer) -> None:
+    server.script("POST /oauth2/token", answer({"message": f"unknown secret {SECRET}"}, 401))
+    with pytest.raises(AuthenticationError) as caught:
+        await api.account.balance()
+    assert "unknown secret …" in str(caught.value)
+    assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r}"
