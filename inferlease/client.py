@@ -166,9 +166,13 @@ class Client:
             finally:
                 self._transport.closed = True
                 await self._transport.close()
-                closing = self._core.jobs.close(self._transport.close)
+                closing = self._core.jobs.close(self._close_on_keeper)
                 if closing is not None:
                     await closing.wait()
+
+    async def _close_on_keeper(self) -> None:
+        self._core.prices.abandon()
+        await self._transport.close()
 
     async def _release_held(self) -> None:
         releases = [start.undo() for start in list(self._core.held) if start.is_ours]

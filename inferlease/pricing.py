@@ -79,6 +79,11 @@ class PriceList:
             self._reading = loop.create_task(self._read())
         return self._reading
 
+    def abandon(self) -> None:
+        """Don't wait for prices any more: the connections are about to be closed. Runs on the keeper."""
+        if self._reading is not None and self._reading.get_loop() is asyncio.get_running_loop():
+            self._reading.cancel()
+
     async def _read(self) -> None:
         try:
             # A single attempt: the retry budget is for what matters.

@@ -119,9 +119,12 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[FaultyEmulator]:
 
 @pytest_asyncio.fixture
 async def client(emulator: FaultyEmulator) -> AsyncIterator[Client]:
-    """A client of `emulator` that polls fast."""
+    """A client of `emulator` that polls fast; whatever it still has to do ends before the emulator does."""
+    from tests.emulator.support import until
+
     async with emulator.client(poll_interval=0.02) as entered:
         yield entered
+    await until(lambda: not entered._core.jobs._open)
 
 
 @pytest.fixture

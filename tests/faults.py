@@ -23,6 +23,18 @@ Edit: TypeAlias = Callable[[Any], object]
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 MODEL_ID = "Qwen--Qwen2.5-0.5B-Instruct"
 
+NO_JSON: dict[str, bytes] = {
+    "HTML": b"<html>",
+    "truncated": b'{"instance": {"instance_id": "i-1"',
+    "deep": b'{"instance": ' + b"[" * 100_000,
+    "NaN": b'{"instance": NaN}',
+    "1e999": b'{"instance": 1e999}',
+    "5,000 digits": b'{"instance": ' + b"9" * 5_000 + b"}",
+    "lone surrogate": b'{"instance": "\\ud800"}',
+    "bad UTF-8": b'{"instance": "\xff"}',
+}
+"""Bodies that are no JSON, or none that a careful parser takes."""
+
 
 def emulated(**options: object) -> pytest.MarkDecorator:
     """Give the fixture `emulator` these options."""

@@ -25,13 +25,14 @@ from inferlease import (
 )
 from inferlease.objects import InstanceState
 from tests.emulator.support import until
-from tests.faults import MODEL, MODEL_ID, FaultyEmulator, edited, emulated
+from tests.faults import MODEL, MODEL_ID, NO_JSON, FaultyEmulator, edited, emulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferlease import Client
     from inferlease.emulator import Operation
+    from tests.faults import Edit
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hurried")]
 
@@ -139,6 +140,46 @@ async def test_a_null_status_is_a_typed_error(client: Client, emulator: FaultyEm
         await instance.refresh()
     assert caught.value.path == "instance.instance_status.status"
     assert caught.value.instance_id == instance.instance_id
+
+
+@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
+async def test_a_body_that_is_no_json_is_read_again_and_then_a_decode_error(
+    client: Client, emulator: FaultyEmulator, body: bytes
+) -> None:
+    instance = await client.instances.start(MODEL)
+    emulator.fault("get", body=body, times=None)
+    with pytest.raises(DecodeError, match="not JSON"):
+        await instance.refresh()
+    assert len(emulator.asked("get")) == 8
+    emulator.mend("get")
+    emulator.fault("get", body=body)
+    await instance.refresh()
+
+
+@pytest.mark.parametrize(
+    ("edit", "path"),
+    [
+        (lambda _: None, ""),
+        (lambda _: [], ""),
+        (lambda _: {}, "instance"),
+        (lambda _: {"instance": None}, "instance"),
+        (edited(instance_id=7), "instance.instance_id"),
+        (edited(base_url=False), "instance.base_url"),
+        (edited(instance_args=None), "instance.instance_args"),
+        (edited(args={"num_workers": "2"}), "instance.instance_args.num_workers"),
+        (edited(instance_status={}), "instance.instance_status.status"),
+        (edited(workers=[None, {"current_step": 1.5}]), "instance.worker_statuses[1].init_progress.current_step"),
+    ],
+)
+async def test_the_wrong_shape_is_a_decode_error_that_names_the_place(
+    client: Client, emulator: FaultyEmulator, edit: Edit, path: str
+) -> None:
+    instance = await client.instances.start(MODEL)
+    emulator.fault("get", edit=edit)
+    with pytest.raises(DecodeError) as caught:
+        await instance.refresh()
+    assert caught.value.path == path
+    assert len(emulator.asked("get")) == 1
 
 
 async def test_unknown_keys_are_ignored(client: Client, emulator: FaultyEmulator) -> None:

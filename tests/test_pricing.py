@@ -115,7 +115,9 @@ async def test_prices_that_come_after_the_end_of_the_client_leave_nothing_open(e
         await client.instances.start(MODEL)
         await hold.arrived_async()
         await client.close()
-    await until(lambda: client._core.prices._reading.done())
+    reading = client._core.prices._reading
+    assert reading is not None
+    await until(reading.done)
     assert not client._transport.is_open
 
 

@@ -24,7 +24,7 @@ from inferlease import (
 )
 from inferlease.emulator import Phase
 from tests.emulator.support import until
-from tests.faults import MODEL, MODEL_ID, FaultyEmulator, edited, emulated
+from tests.faults import MODEL, MODEL_ID, NO_JSON, FaultyEmulator, edited, emulated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -240,11 +240,8 @@ AMBIGUOUS: dict[str, dict[str, Any]] = {
     "lost": {"lost": True},
     "204": {"status": 204},
     "empty": {"body": b""},
-    "HTML": {"body": b"<html>", "headers": {"Content-Type": "text/html"}},
-    "truncated": {"body": b'{"instance": {"instance_id": "i-1"'},
-    "NaN": {"body": b'{"instance": NaN}'},
-    "bad UTF-8": {"body": b'{"message": "\xff"}'},
-    "deep": {"body": b"[" * 100_000},
+    "HTML under its own type": {"body": b"<html>", "headers": {"Content-Type": "text/html"}},
+    **{name: {"body": body} for name, body in NO_JSON.items()},
     "null": {"body": b"null"},
     "list": {"body": b"[]"},
     "no instance": {"body": {"message": "Instance started."}},

@@ -167,7 +167,7 @@ async def test_a_timeout_before_any_answer_has_no_last_state(client: Client, emu
 @slow
 async def test_without_a_step_the_wait_is_stalled(client: Client) -> None:
     instance = await client.instances.start(MODEL)
-    with pytest.raises(WaitStalledError, match=r"made no step for 0\.1 s") as caught:
+    with pytest.raises(WaitStalledError, match="made no step for") as caught:
         await instance.wait_until_running(stall_timeout=0.1)
     assert isinstance(caught.value, WaitTimeoutError)
     assert caught.value.last_state == instance
@@ -589,7 +589,7 @@ async def test_one_that_is_gone_has_stopped(client: Client, emulator: FaultyEmul
 @slow
 async def test_one_that_does_not_stop_is_a_timeout(client: Client) -> None:
     instance = await client.instances.start(MODEL)
-    with pytest.raises(WaitTimeoutError, match=r"not stopped after 0\.05 s") as caught:
+    with pytest.raises(WaitTimeoutError, match="is not stopped after") as caught:
         await instance.wait_until_stopped(timeout=0.05)
     assert caught.value.last_state == instance
 
