@@ -34,9 +34,14 @@ class Credentials:
         """The pair that is in force now. Raises ConfigurationError if one is missing."""
         client_id = self.client_id or os.environ.get("CORTECS_CLIENT_ID")
         client_secret = self.client_secret or os.environ.get("CORTECS_CLIENT_SECRET")
+        found = {"CORTECS_CLIENT_ID": client_id, "CORTECS_CLIENT_SECRET": client_secret}
         if not client_id or not client_secret:
-            missing = "CORTECS_CLIENT_ID" if not client_id else "CORTECS_CLIENT_SECRET"
+            missing = " and ".join(name for name, value in found.items() if not value)
             raise ConfigurationError(f"no credentials: set {missing}, or pass client_id and client_secret to Client()")
+        try:
+            f"{client_id}{client_secret}".encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError("the client id or secret has characters that are no text") from None
         return client_id, client_secret
 
 

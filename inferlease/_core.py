@@ -8,13 +8,18 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 from cattrs import Converter
 
+from . import _keeper
 from ._exchange import Exchange
-from ._keeper import Jobs
+from ._keeper import Job, Jobs
 from ._lookup import Lookup
+from ._pending import PendingStart
 from ._probe import Probe
 from ._release import Releaser
-from ._start import PendingStart, Starter
+from ._requests import checked_id
+from ._start import Starter
 from ._transport import require_asyncio
+from .errors import ConfigurationError
+from .objects import InstanceArgs, InstanceState
 from .pricing import PriceList
 
 __all__ = ["Core"]
@@ -32,15 +37,61 @@ class Core:
     starter: Starter
     probe: Probe
     jobs: Jobs
-    held: set[PendingStart] = field(factory=set[PendingStart])  # of leases that were not released
+    held: set[PendingStart] = field(factory=set[PendingStart])  # neither handed over nor undone
+
+    def begin(
+        self, args: InstanceArgs, *, is_lease: bool = False, delete: bool = False, release_timeout: float = 120.0
+    ) -> PendingStart:
+        """Begin a start on the keeper; the arguments are those of `PendingStart`.
+
+        Raises ConfigurationError where nothing may be started any more.
+        """
+        require_asyncio()
+        self.exchange.transport.require_open()
+        if _keeper.is_exiting():
+            raise ConfigurationError("the interpreter is exiting: nothing is started any more")
+        start = PendingStart(self.starter, args, is_lease=is_lease, delete=delete, release_timeout=release_timeout)
+        self.held.add(start)
+        return start
+
+    async def take(self, args: InstanceArgs) -> InstanceState:
+        """Start an instance that is the caller's once this returns."""
+        start = self.begin(args)
+        try:
+            return await start.taken()
+        finally:
+            self.held.discard(start)
+
+    def undo(self, start: PendingStart) -> Job[InstanceState | None]:
+        """Undo a start that is held."""
+        release = start.undo()
+        release.add_done_callback(lambda: self.held.discard(start))
+        return release
 
     async def leased(self) -> set[str]:
         """Ids of the instances that belong to leases; waits for the starts that are under way."""
-        ids = [await start.instance_id() for start in list(self.held)]
+        ids = [await start.instance_id() for start in list(self.held) if start.is_lease]
         return {instance_id for instance_id in ids if instance_id is not None}
 
-    async def carry(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a mutation on the keeper; a cancelled caller leaves, the mutation goes on."""
+    async def carry(self, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a mutation on the keeper; a cancelled caller leaves, the mutation goes on.
+
+        Args:
+            what: The mutation in words, for whoever has to wait for it at exit.
+            work: Makes the coroutine.
+        """
         require_asyncio()
         self.exchange.transport.require_open()
-        return await self.jobs.submit(work, bound=4 * self.exchange.timeout).wait()
+        job = self.jobs.submit(work, bound=4 * self.exchange.timeout, describe=lambda: f"waiting for {what}")
+        return await job.wait()
+
+    async def release(self, instance_id: str, *, timeout: float) -> InstanceState | None:
+        """Stop an instance and repeat that until it is seen stopped, as leaving a lease does."""
+        require_asyncio()
+        checked_id(instance_id)
+        job = self.jobs.submit(
+            lambda: self.releaser.release(instance_id, delete=False, timeout=timeout),
+            bound=timeout + self.exchange.timeout,
+            describe=lambda: f"waiting for the stop of {instance_id}",
+        )
+        return await job.wait()

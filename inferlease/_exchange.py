@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -20,8 +21,8 @@ from ._protocol import (
     Outcome,
     check_content_type,
     classify,
-    outcome_error,
     parse_json,
+    request_id,
 )
 from ._requests import Request, token
 from ._retry import ATTEMPTS, Backoff, Budget, Settled, persist
@@ -56,6 +57,9 @@ class Look(Generic[T]):
 
 log = logging.getLogger("inferlease")
 
+# Seconds that an attempt of a release is given, however little is left.
+_LEAST_PATIENCE = 2.0
+
 
 class Exchange:
     """What one client says to the server, and the token and budget it does so with."""
@@ -66,6 +70,7 @@ class Exchange:
         self.backoff = Backoff()
         self.budget = Budget()
         self._credentials = credentials
+        self._account: tuple[str, str] | None = None
         self._tokens = TokenCache(self._fetch_token)
 
     async def read(self, request: Request, decode: Decode[T], *, attempts: int = ATTEMPTS) -> T:
@@ -96,24 +101,38 @@ class Exchange:
         look: Look[T] | None = None,
         attempts: int | None = ATTEMPTS,
         until: float | None = None,
+        is_wanted: Callable[[], bool] | None = None,
     ) -> Settled[T]:
         """Attempt until the table says something else than *again*, or attempts, time or budget run out.
 
         Args:
-            look: Asked where the table says that the server's state decides.
+            look: Asked where the table says that the server's state decides; for a release after each failure.
             attempts: How many at most, the first included; `None` for no limit.
             until: For a release: repeat after every failure but an impossible one, to this monotonic time.
+            is_wanted: Asked before each attempt after the first.
         """
         require_asyncio()
         deadline = time.monotonic() + self.timeout if until is None else until
 
-        async def attempt() -> Settled[T]:
-            settled = await self._attempt(request, decode, look, min(deadline, time.monotonic() + self.timeout))
-            if until is not None and settled.action is Action.FAIL and settled.kind is not Kind.IMPOSSIBLE:
-                return evolve(settled, action=Action.REPEAT)
-            return settled
+        async def attempt_once() -> Settled[T]:
+            if is_wanted is not None and not is_wanted():
+                given_up = InferleaseError(f"{request} was given up before it was sent again")
+                return Settled(Action.FAIL, Kind.NOT_SENT, NotSent(given_up), error=given_up)
+            return await self._attempt(request, decode, look, deadline)
 
-        settled = await (self._attempt(request, decode, look, deadline) if until is None else attempt())
+        async def attempt_release() -> Settled[T]:
+            # One connection that stalls must not use up the whole release.
+            now = time.monotonic()
+            patience = min(self.timeout, max((deadline - now) / 3, _LEAST_PATIENCE))
+            settled = await self._attempt(request, decode, None, min(deadline, now + patience))
+            return await _persistent(settled, look, deadline)
+
+        if until is None:
+            attempt = attempt_once
+            settled = await self._attempt(request, decode, look, deadline)
+        else:
+            attempt = attempt_release
+            settled = await attempt()
         if settled.action is Action.DONE:
             self.budget.refund()
             return settled
@@ -122,7 +141,9 @@ class Exchange:
 
         def on_retry(failed: Settled[T], seconds: float) -> None:
             level = logging.WARNING if request.operation.mutates else logging.DEBUG
-            log.log(level, "%s: again in %.1f s", outcome_error(request, failed.outcome), seconds)
+            # A user's log handler that raises must not end a release.
+            with contextlib.suppress(Exception):
+                log.log(level, "%s: again in %.1f s", failed.cause(request), seconds)
 
         settled = await persist(
             settled,
@@ -137,14 +158,14 @@ class Exchange:
             self.budget.refund()
         return settled
 
-    def error(self, request: Request, settled: Settled[T]) -> BaseException:
+    def error(self, request: Request, settled: Settled[T]) -> InferleaseError:
         """The error of a request that did not come to its data."""
-        cause = settled.error or outcome_error(request, settled.outcome)
+        cause = settled.cause(request)
         if settled.action is not Action.UNKNOWN:
             return cause
         error = OutcomeUnknownError(
             f"{request} may or may not have taken effect: {cause}",
-            status=getattr(cause, "status", None),
+            status=cause.status,
             instance_id=request.instance_id,
         )
         error.__cause__ = cause
@@ -159,7 +180,7 @@ class Exchange:
             return Settled(Action.FAIL, kind, NotSent(failed), error=failed)
         kind = classify(outcome)
         value: T | None = None
-        error: BaseException | None = None
+        error: InferleaseError | None = None
         if kind is Kind.GOOD:
             kind, value, error = _decoded(cast(Answer, outcome), decode)
         action = DECISIONS[request.operation][kind]
@@ -186,7 +207,10 @@ class Exchange:
             raise TransportError(f"no access token within {self.timeout:g} s") from error
 
     async def _fetch_token(self) -> Token:
-        client_id, secret = self._credentials.resolve()
+        if self._account is None:
+            # Once and for all: a release must not go to the account of an environment that has changed.
+            self._account = self._credentials.resolve()
+        client_id, secret = self._account
         try:
             return await self.read(token(client_id, secret), decode_token)
         except InferleaseError as error:
@@ -220,7 +244,7 @@ def _headers(access: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {access}"}
 
 
-def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, BaseException | None]:
+def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, InferleaseError | None]:
     try:
         payload = parse_json(answer.body or b"")
     except ValueError:
@@ -229,7 +253,7 @@ def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, BaseExc
         value = decode(payload)
         check_content_type(answer, getattr(value, "instance_id", None))
     except DecodeError as error:
-        error.status = answer.status
+        error.status, error.request_id = answer.status, request_id(answer)
         return Kind.MISSHAPEN, None, error
     return Kind.GOOD, value, None
 
@@ -243,3 +267,17 @@ async def _looked_else(action: Action, kind: Kind, outcome: Outcome, look: Look[
     if not look.reached(value):
         return Settled(otherwise, kind, outcome)
     return Settled(Action.DONE, Kind.GOOD, outcome, value)
+
+
+async def _persistent(settled: Settled[T], look: Look[T] | None, deadline: float) -> Settled[T]:
+    """What follows in a release: after any failure but an impossible one it looks, then repeats."""
+    again = (Action.FAIL, Action.REPEAT, Action.LOOK_ELSE_FAIL, Action.LOOK_ELSE_REPEAT)
+    if settled.action not in again or settled.kind is Kind.IMPOSSIBLE:
+        return settled
+    if look is not None and settled.kind in (Kind.REFUSED, Kind.BROKEN):
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await _looked_else(Action.LOOK_ELSE_REPEAT, settled.kind, settled.outcome, look)
+        except TimeoutError:
+            pass
+    return evolve(settled, action=Action.REPEAT)

@@ -12,14 +12,15 @@ import concurrent.futures
 import contextlib
 import contextvars
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Job", "Jobs", "call_at_exit", "forget_at_exit", "is_in_job", "submit"]
+__all__ = ["Job", "Jobs", "call_at_exit", "forget_at_exit", "is_exiting", "is_in_job", "submit"]
 
 T = TypeVar("T")
 
@@ -88,6 +89,9 @@ class Job(Generic[T]):
         _in_job.set(True)
         try:
             result = await self._work()
+        except asyncio.CancelledError:
+            # For whoever waits it would look like a cancellation of their own.
+            self._future.set_exception(RuntimeError("the work was cancelled on the keeper"))
         except BaseException as error:  # noqa: BLE001 (whatever it is, it is for whoever waits)
             self._future.set_exception(error)
         else:
@@ -110,6 +114,7 @@ class _Keeper:
         self.loop = asyncio.new_event_loop()
         self.jobs: set[Job[Any]] = set()
         self.exit_calls: dict[object, Callable[[], object]] = {}
+        self.told: dict[Job[Any], float] = {}
         self.thread = threading.Thread(target=self._run, name="inferlease-keeper", daemon=True)
         self.thread.start()
 
@@ -123,20 +128,20 @@ class _Keeper:
         self.loop.call_soon_threadsafe(job._begin)
 
     def finish(self) -> None:
-        """Undo what is still held, then wait until every job has ended by itself."""
-        for call in list(self.exit_calls.values()):
-            try:
-                call()
-            except Exception as error:  # noqa: BLE001 (one that fails must not keep the others from their turn)
-                _say(partial(str, error))
-        told: dict[Job[Any], float] = {}
-        while pending := list(self.jobs):
+        """Undo what is still held, then wait until every job has ended by itself. May be begun anew."""
+        while self.exit_calls or self.jobs:
+            for key, call in list(self.exit_calls.items()):
+                try:
+                    call()
+                except Exception as error:  # noqa: BLE001 (one that fails must not keep the others from their turn)
+                    _say(partial(str, error))
+                self.exit_calls.pop(key, None)
+            pending = list(self.jobs)
             now = time.monotonic()
-            if all(now > job.deadline + _GRACE for job in pending):
+            if pending and all(now > job.deadline + _GRACE for job in pending):
                 return
-            _tell(pending, told, now)
-            with contextlib.suppress(KeyboardInterrupt, concurrent.futures.TimeoutError):
-                concurrent.futures.wait([job._future for job in pending], timeout=_SLICE)
+            _tell(pending, self.told, now)
+            concurrent.futures.wait([job._future for job in pending], timeout=_SLICE)
 
 
 def _tell(pending: list[Job[Any]], told: dict[Job[Any], float], now: float) -> None:
@@ -147,6 +152,8 @@ def _tell(pending: list[Job[Any]], told: dict[Job[Any], float], now: float) -> N
 
 
 def _say(line: Callable[[], str]) -> None:
+    if sys.stderr is None:
+        return
     # Nothing about a message may keep the exit from its work.
     with contextlib.suppress(Exception):
         print(line(), file=sys.stderr, flush=True)
@@ -154,6 +161,7 @@ def _say(line: Callable[[], str]) -> None:
 
 _lock = threading.Lock()
 _current: _Keeper | None = None
+_exiting = False
 # Never freed in a forked child: closing the parent's loop there would touch the shared epoll.
 _inherited: list[object] = []
 
@@ -178,6 +186,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self._open: set[Job[Any]] = set()
+        self._pid = os.getpid()
         self._then: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._used = False
 
@@ -185,6 +194,7 @@ class Jobs:
         self, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None = None
     ) -> Job[T]:
         """As the function `submit`."""
+        self._disinherit()
         self._used = True
         job = submit(work, bound=bound, describe=describe)
         self._open.add(job)
@@ -193,10 +203,17 @@ class Jobs:
 
     def close(self, then: Callable[[], Coroutine[Any, Any, None]]) -> Job[None] | None:
         """Run `then` on the keeper after the last job. Returns its job if that is now, else `None`."""
+        self._disinherit()
         if not self._used:
             return None
         self._then = then
         return None if self._open else submit(then, bound=_GRACE)
+
+    def _disinherit(self) -> None:
+        """In a forked child: what the parent began is none of ours, and never ends here."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._open = set()
 
     def _ended(self, job: Job[Any]) -> None:
         self._open.discard(job)
@@ -224,6 +241,11 @@ def _keeper() -> _Keeper:
     return _current
 
 
+def is_exiting() -> bool:
+    """Whether the interpreter is exiting: what is begun now would be left behind."""
+    return _exiting
+
+
 def _register_exit() -> None:
     # A child of multiprocessing ends without atexit, but runs its finalizers.
     process = sys.modules.get("multiprocessing.process")
@@ -231,21 +253,46 @@ def _register_exit() -> None:
         from multiprocessing.util import Finalize
 
         Finalize(None, _finish, exitpriority=0)
-    atexit.register(_finish)
 
 
 def _finish() -> None:
-    if _current is not None:
-        _current.finish()
+    global _exiting
+    while True:
+        try:
+            _exiting = True
+            if _current is not None:
+                with _interrupts_ignored():
+                    _current.finish()
+        except KeyboardInterrupt:
+            continue
+        return
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    try:
+        # Not SIG_IGN, which child processes would inherit.
+        previous = signal.signal(signal.SIGINT, lambda *_: None)
+    except ValueError:  # not the main thread: no interrupt comes here
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _after_fork_in_child() -> None:
-    global _current, _lock
+    global _current, _exiting, _lock
+    _exiting = False
     if _current is not None:
         _inherited.append(_current)
     _current = None
     _lock = threading.Lock()
 
+
+# At import, so that handlers which a user registers later run before it and still find the keeper at work.
+atexit.register(_finish)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -9,11 +9,12 @@ from weakref import WeakKeyDictionary
 from cattrs import Converter
 
 from . import _protocol, _requests
-from ._convert import Listing, decode, decode_list
+from ._convert import InvalidItem, Listing, decode, decode_list
 from ._exchange import Exchange
+from ._keeper import is_in_job
 from ._retry import ATTEMPTS
-from ._watch import Poller
-from .errors import APIError, InferleaseError, NotFoundError
+from ._watch import LONGEST_INTERVAL, Poller
+from .errors import APIError, DecodeError, InferleaseError, NotFoundError
 from .objects import InstanceState, ModelDetail
 
 __all__ = ["Lookup"]
@@ -74,6 +75,11 @@ class Lookup:
                     listing[index] = await self.get(state.instance_id, attempts=attempts)
                 except NotFoundError:
                     del listing[index]
+                except DecodeError as error:
+                    del listing[index]
+                    listing.invalid.append(InvalidItem(state.instance_id, error))
+                except APIError:
+                    continue
         return listing
 
     async def find(self, instance_id: str, *, attempts: int = ATTEMPTS) -> InstanceState | None:
@@ -105,7 +111,8 @@ class Lookup:
     def born(self, instance_id: str) -> None:
         """Note that the server has just made this instance: for a while a 404 does not mean that it is gone."""
         now = time.monotonic()
-        self._born = {known: at for known, at in self._born.items() if now - at < GRACE}
+        # A copy: other threads take away what they see stopped.
+        self._born = {known: at for known, at in list(self._born.items()) if now - at < GRACE}
         self._born[instance_id] = now
 
     def _is_new(self, instance_id: str) -> bool:
@@ -118,18 +125,28 @@ class Lookup:
         loop = asyncio.get_running_loop()
         poller = self._pollers.get(loop)
         if poller is None:
-            poller = self._pollers[loop] = Poller(self, self._poll_interval)
+            interval = self._poll_interval
+            if interval is not None and is_in_job():
+                # A release has to see the stop in time, whatever suits the user's waits.
+                interval = min(interval, LONGEST_INTERVAL)
+            poller = self._pollers[loop] = Poller(self, interval)
         return poller
 
     async def one(self, instance_id: str) -> InstanceState | None:
-        return await self.find(instance_id, attempts=1)
+        try:
+            return await self.find(instance_id, attempts=1)
+        except APIError as error:
+            # It is new, or a list still has it: a later poll will know.
+            error._passes = error._passes or error.status in (400, 404)
+            raise
 
     async def many(self, instance_ids: set[str]) -> dict[str, InstanceState | None | Exception]:
         listed = {state.instance_id: state for state in await self.list(attempts=1)}
         seen: dict[str, InstanceState | None | Exception] = {}
         for instance_id in instance_ids:
-            if instance_id in listed:
-                seen[instance_id] = listed[instance_id]
+            state = listed.get(instance_id)
+            if state is not None and not state.is_stopped:
+                seen[instance_id] = state
                 continue
             # A list may lag, and an item that could not be read says nothing: a GET decides.
             try:

@@ -150,13 +150,13 @@ def check_content_type(answer: Answer, instance_id: str | None) -> None:
         )
 
 
-def member(payload: object, key: str) -> object:
+def member(payload: object, key: str, *, optional: bool = False) -> object:
     """`payload[key]` of an answer's outermost object. Raises DecodeError where there is none."""
     if not isinstance(payload, dict):
         raise DecodeError(f"expected an object with {key!r}, found {type(payload).__name__}", path="")
-    if key not in payload:
+    if key not in payload and not optional:
         raise DecodeError(f"{key}: missing", path=key)
-    return cast(object, payload[key])
+    return cast(object, payload.get(key))
 
 
 def check_answer_id(value: str, asked: str | None) -> None:
@@ -165,7 +165,7 @@ def check_answer_id(value: str, asked: str | None) -> None:
         return
     if not is_valid_id(value):
         expected = "an id of letters, digits, '-', '_' and '.'"
-    elif asked is not None and value != asked:
+    elif asked is not None:
         expected = repr(asked)
     else:
         return
@@ -193,13 +193,15 @@ def status_error(request: Request, answer: Answer) -> APIError:
     text = f"{request} was answered {status}" + (f": {said}" if said else "")
     if 300 <= status < 400:
         text += " (a redirect, which is never followed)"
-    return error(
+    made = error(
         text,
         status=status,
-        request_id=_request_id(answer),
+        request_id=request_id(answer),
         instance_id=request.instance_id,
         retry_after=retry_after(answer),
     )
+    made._passes = made._passes or status == 408
+    return made
 
 
 def outcome_error(request: Request, outcome: Outcome) -> InferleaseError:
@@ -208,20 +210,24 @@ def outcome_error(request: Request, outcome: Outcome) -> InferleaseError:
         if not 200 <= outcome.status < 300:
             return status_error(request, outcome)
         what = "is not JSON" if outcome.body is not None else f"is larger than {MAX_BODY >> 20} MiB"
-        return DecodeError(
+        garbled = DecodeError(
             f"{request} was answered {outcome.status}, but the body {what}",
             path="",
             status=outcome.status,
-            request_id=_request_id(outcome),
+            request_id=request_id(outcome),
             instance_id=request.instance_id,
         )
+        # What is no JSON at all comes from something in between, and passes like a lost answer.
+        garbled._passes = outcome.body is not None
+        return garbled
     what = "could not be sent" if isinstance(outcome, NotSent) else "was sent, but no whole answer came back"
     error = TransportError(f"{request} {what}: {describe(outcome.error)}", instance_id=request.instance_id)
     error.__cause__ = outcome.error
+    error._passes = not (isinstance(outcome, NotSent) and outcome.permanent)
     return error
 
 
-def _request_id(answer: Answer) -> str | None:
+def request_id(answer: Answer) -> str | None:
     value = answer.headers.get("X-Request-Id")
     return printable(value, 100) if value else None
 

@@ -14,6 +14,7 @@ from .errors import InvalidArgumentError
 from .objects import InstanceArgs
 
 MAX_WORKERS = 8
+MAX_SECONDS = 1_000_000_000
 BILLING_INTERVALS = ("per_minute", "per_hour")
 
 
@@ -64,6 +65,13 @@ def checked_id(value: str, what: str = "instance id") -> str:
             "at most 200 of them, and no name of another call"
         )
     return value
+
+
+def checked_seconds(name: str, value: object) -> float:
+    """`value` as seconds; raises InvalidArgumentError unless it is a positive number that makes sense."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_SECONDS:
+        raise InvalidArgumentError(f"{name}={value!r:.80} is not a positive number of seconds up to {MAX_SECONDS:,}")
+    return float(value)
 
 
 def checked_model(name: str) -> str:
@@ -124,10 +132,7 @@ def token(client_id: str, client_secret: str) -> Request:
 
 
 def get_instance(instance_id: str) -> Request:
-    try:
-        return _get_instance(instance_id)
-    except TypeError:  # not hashable, so no id: let the check say so
-        return _get_instance.__wrapped__(instance_id)
+    return _get_instance(instance_id if type(instance_id) is str else checked_id(instance_id))
 
 
 @lru_cache(maxsize=1024)  # a poll asks for the same ones again and again
@@ -165,6 +170,8 @@ def delete(instance_id: str) -> Request:
 
 
 def delete_all(force: bool) -> Request:
+    if type(force) is not bool:
+        raise InvalidArgumentError(f"force={force!r:.80} is neither True nor False")
     return Request(Operation.BULK, "DELETE", f"/instances/delete-all?force_deletion={str(force).lower()}")
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from attrs import define, frozen
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
 
-from ._protocol import Action, Kind, Outcome, retry_after
+from ._protocol import Action, Kind, Outcome, outcome_error, retry_after
+from ._requests import Request
+from .errors import InferleaseError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,7 +31,11 @@ class Settled(Generic[T]):
     kind: Kind
     outcome: Outcome
     value: T | None = None
-    error: BaseException | None = None
+    error: InferleaseError | None = None
+
+    def cause(self, request: Request) -> InferleaseError:
+        """The error of the attempt itself."""
+        return self.error or outcome_error(request, self.outcome)
 
     @property
     def may_have_arrived(self) -> bool:
@@ -98,8 +104,11 @@ async def persist(
     jitter = wait_random_exponential(multiplier=backoff.first, max=backoff.most)
 
     def wait(state: RetryCallState) -> float:
-        asked = retry_after(_settled(state).outcome) or 0.0
-        return asked + jitter(state)
+        wanted = (retry_after(_settled(state).outcome) or 0.0) + jitter(state)
+        if attempts is None:
+            # A release has something to try as long as there is time.
+            return min(wanted, max((deadline - time.monotonic()) / 2, backoff.first))
+        return wanted
 
     def stop(state: RetryCallState) -> bool:
         if attempts is not None and state.attempt_number >= attempts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import ipaddress
 import os
@@ -38,7 +39,7 @@ class _Connector(aiohttp.TCPConnector):
         self._pid = os.getpid()
 
     def __del__(self, *hidden: Any) -> None:
-        if os.getpid() == self._pid:
+        if os.getpid() == self._pid and not _keeper.is_exiting():
             super().__del__(*hidden)
 
 
@@ -131,8 +132,7 @@ class Transport:
 
     async def fetch(self, url: str, headers: dict[str, str], deadline: float) -> Outcome:
         """GET an absolute URL, such as an instance's; `headers` has to be fit for whoever is there."""
-        # To loopback `http` is allowed: a proxy would see the key.
-        proxy = None if is_loopback(URL(url)) else _proxy_for(URL(url), self._proxy_option)
+        proxy = _proxy_for(URL(url), self._proxy_option)
         return await self._attempt(
             "GET", url, data=None, headers=headers, proxy=proxy, deadline=deadline, progress=None
         )
@@ -170,7 +170,7 @@ class Transport:
             return NotSent(_bare(error), permanent=error.status == 407)
         except _Interrupted as error:
             cause = error.__cause__ or error
-            return Lost(cause) if progress is None or progress.connected else NotSent(cause)
+            return Lost(cause) if progress and progress.connected else NotSent(cause)
         except (aiohttp.InvalidURL, ValueError, TypeError) as error:
             return Lost(error) if progress and progress.connected else NotSent(error, permanent=True)
         except (aiohttp.ClientError, OSError) as error:
@@ -320,15 +320,28 @@ def checked_base_url(base_url: str) -> str:
     return str(url).rstrip("/")
 
 
+def _checked_proxy(proxy: str) -> str:
+    try:
+        url = URL(proxy)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError(
+            "the proxy (not shown, as it may hold a password) is not a URL such as http://host:3128"
+        )
+    return proxy
+
+
 def _proxy_for(url: URL, proxy: str | bool | None) -> str | None:
-    if isinstance(proxy, str):
-        return proxy
-    if proxy is False or is_loopback(url) or url.host is None:
+    if proxy is False or url.host is None or is_loopback(url):
         return None
+    if isinstance(proxy, str):
+        return _checked_proxy(proxy)
     proxies = getproxies_environment()
     if proxy_bypass_environment(f"{url.host}:{url.port}", proxies):
         return None
-    return proxies.get(url.scheme)
+    found = proxies.get(url.scheme)
+    return _checked_proxy(found) if found else None
 
 
 # ---- fork -----------------------------------------------------------------------------------------
@@ -344,6 +357,15 @@ def _after_fork_in_child() -> None:
             session.detach()
     _open_sessions.clear()
 
+
+def _detach_at_exit() -> None:
+    # After the keeper has finished: that a client was never closed is said once, by the client.
+    for session in list(_open_sessions):
+        _inherited.append(session.connector)
+        session.detach()
+
+
+atexit.register(_detach_at_exit)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from ._printing import printable
 from ._watch import Follower, Observation, Poller, Reporter, call_back, is_transient
@@ -65,7 +65,7 @@ class Wait:
         """Until usable and, with `probe`, until `probe(base_url)` says that it answers."""
         with self._poller.follow(self._id) as follower:
             while True:
-                observation = await self._next(follower, "running")
+                observation = await self._next(follower, "usable")
                 state = observation.state
                 if observation.is_gone:
                     raise InstanceGoneError(
@@ -73,7 +73,7 @@ class Wait:
                     )
                 if state is None:
                     continue
-                await call_back(self._on_progress, self._reporter.event(state))
+                await self._report(state)
                 if state.is_stopped:
                     raise InstanceStoppedError(
                         f"instance {self._id} stopped before it was usable", last_state=state.snapshot()
@@ -88,10 +88,21 @@ class Wait:
                 observation = await self._next(follower, "stopped")
                 if observation.is_gone:
                     return None
-                if observation.state is not None:
-                    await call_back(self._on_progress, self._reporter.event(observation.state))
-                    if observation.state.is_stopped:
-                        return observation.state
+                if observation.state is not None and observation.state.is_stopped:
+                    return observation.state
+
+    async def _report(self, state: InstanceState) -> None:
+        """Call back, within the deadline: an async callback that never returns must not hold up the wait."""
+        event = self._reporter.event(state)
+        if self._on_progress is None or event is None:
+            return
+        try:
+            async with asyncio.timeout(max(self._deadline - time.monotonic(), 0)) as scope:
+                await call_back(self._on_progress, event)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise self._timed_out("usable", stalled=False) from self._trouble
 
     async def _answers(self, probe: Callable[[str], Awaitable[bool]], base_url: str) -> bool:
         try:
@@ -132,7 +143,7 @@ class Wait:
         raise self._timed_out(goal, stalled=deadline < self._deadline) from self._trouble
 
     def _timed_out(self, goal: str, *, stalled: bool) -> WaitTimeoutError:
-        seen = _shown(self._last) if self._last is not None else "never seen"
+        seen = f"last seen {_shown(self._last)}" if self._last is not None else "no state was seen"
         trouble = f"; last trouble: {self._trouble}" if self._trouble is not None else ""
         if stalled:
             text = f"instance {self._id} made no step for {_seconds(self._stall_timeout or 0)}"
@@ -141,14 +152,14 @@ class Wait:
             text = f"instance {self._id} is not {goal} after {_seconds(self._timeout)}"
             error = WaitTimeoutError
         return error(
-            f"{text} (last seen {seen}); it may be billed: wait again or stop it{trouble}",
+            f"{text} ({seen}); it may be billed: wait again or stop it{trouble}",
             instance_id=self._id,
             last_state=self._last,
         )
 
 
 def _seconds(value: float) -> str:
-    return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
 def _shown(state: InstanceState) -> str:
@@ -158,7 +169,7 @@ def _shown(state: InstanceState) -> str:
 
 async def watch(
     poller: Poller, known: InstanceState, on_state: Callable[[InstanceState], object]
-) -> AsyncIterator[InstanceEvent]:
+) -> AsyncGenerator[InstanceEvent, None]:
     """The current state, then each change, until stopped or gone."""
     reporter = Reporter()
     last, seen_at = known, time.monotonic()

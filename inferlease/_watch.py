@@ -11,13 +11,7 @@ from typing import Protocol, cast
 
 from attrs import define, field, frozen
 
-from .errors import (
-    APIError,
-    OutcomeUnknownError,
-    RateLimitError,
-    ServerError,
-    TransportError,
-)
+from .errors import InferleaseError
 from .objects import InstanceEvent, InstanceState
 
 __all__ = ["Follower", "Observation", "Poller", "Reader", "Reporter", "call_back", "is_transient"]
@@ -50,14 +44,7 @@ class Observation:
 
 def is_transient(error: Exception) -> bool:
     """Whether the next poll may succeed where this one did not."""
-    if isinstance(error, APIError):
-        return isinstance(error, RateLimitError | ServerError) or error.status in (404, 408)
-    return isinstance(error, TransportError | OutcomeUnknownError) or _is_garbled(error)
-
-
-def _is_garbled(error: Exception) -> bool:
-    # A 2xx body that is no JSON at all comes from something in between, and passes like a lost answer.
-    return getattr(error, "path", None) == ""
+    return isinstance(error, InferleaseError) and error._passes
 
 
 # ---- pace -----------------------------------------------------------------------------------------
@@ -112,7 +99,8 @@ def _least_steps_left(state: InstanceState) -> int | None:
 class Follower:
     """One waiter's view of one instance: the newest observation that it has not taken yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, polling: Callable[[], asyncio.Task[None]]) -> None:
+        self._polling = polling
         self._newest: Observation | None = None
         self._arrival: asyncio.Future[None] | None = None
 
@@ -124,10 +112,12 @@ class Follower:
     async def next(self, deadline: float | None = None) -> Observation:
         """The next observation. Raises TimeoutError at the monotonic time `deadline`."""
         if self._newest is None:
-            self._arrival = asyncio.get_running_loop().create_future()
+            arrival = self._arrival = asyncio.get_running_loop().create_future()
             timeout = None if deadline is None else deadline - time.monotonic()
             async with asyncio.timeout(timeout):
-                await self._arrival
+                while not arrival.done():
+                    # The polling may have been cancelled, by whoever cancels all tasks: whoever waits begins it anew.
+                    await asyncio.wait([arrival, self._polling()], return_when=asyncio.FIRST_COMPLETED)
         newest, self._newest = self._newest, None
         return cast(Observation, newest)
 
@@ -157,7 +147,7 @@ class Poller:
     @contextmanager
     def follow(self, instance_id: str) -> Iterator[Follower]:
         """A follower of `instance_id`; polls go on for as long as there is one."""
-        follower = Follower()
+        follower = Follower(self._polling)
         target = self._targets.get(instance_id)
         if target is None:
             target = self._targets[instance_id] = _Target(_Pace(time.monotonic()))
@@ -165,8 +155,7 @@ class Poller:
             follower.tell(target.latest)
         target.followers.append(follower)
         self._poke.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = self._polling()
         try:
             yield follower
         finally:
@@ -176,6 +165,16 @@ class Poller:
             if not self._targets and self._task is not None:
                 self._task.cancel()
                 self._task = None
+
+    def _polling(self) -> asyncio.Task[None]:
+        """The task that polls, begun anew if it has ended; raises what it ended with."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            error = self._task.exception()
+            if error is not None:
+                raise error
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        return self._task
 
     def poll_now(self) -> None:
         """Poll at once instead of at the end of the interval."""
@@ -289,10 +288,8 @@ class Reporter:
         )
 
 
-async def call_back(callback: Callable[[InstanceEvent], object] | None, event: InstanceEvent | None) -> None:
+async def call_back(callback: Callable[[InstanceEvent], object], event: InstanceEvent) -> None:
     """Call a plain or an async callback."""
-    if callback is None or event is None:
-        return
     result = callback(event)
     if isinstance(result, Awaitable):
         await result

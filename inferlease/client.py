@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
+from importlib import import_module
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -16,21 +18,24 @@ from ._auth import Credentials, InferenceKey
 from ._convert import make_converter
 from ._core import Core
 from ._exchange import Exchange
-from ._keeper import Jobs
+from ._keeper import Job, Jobs
 from ._lookup import Lookup
 from ._probe import Probe
 from ._release import Releaser
+from ._requests import checked_seconds
 from ._start import Starter
 from ._transport import Transport, require_asyncio
 from .account import Account
-from .errors import InferleaseError, InvalidArgumentError
 from .hardware_types import HardwareTypes
 from .instances import Instances, OnProgress
 from .lease import Lease, LeaseOptions
 from .models import Models
+from .objects import InstanceState
 from .pricing import PriceList
 
 __all__ = ["Client"]
+
+logging.getLogger("inferlease").addHandler(logging.NullHandler())
 
 DEFAULT_BASE_URL = "https://cortecs.ai/api/v1"
 
@@ -76,9 +81,11 @@ class Client:
         proxy: str | bool | None = None,
         ssl: SSLContext | None = None,
     ) -> None:
-        _check_seconds("timeout", timeout)
+        timeout = checked_seconds("timeout", timeout)
         if poll_interval is not None:
-            _check_seconds("poll_interval", poll_interval)
+            poll_interval = checked_seconds("poll_interval", poll_interval)
+        # anyio loads its backend when it is first used: a process that forks just then would hang in the child.
+        import_module("anyio._backends._asyncio")
         self._transport = Transport(
             base_url or os.environ.get("CORTECS_API_BASE_URL") or DEFAULT_BASE_URL,
             connect_timeout=timeout / 3,
@@ -129,7 +136,7 @@ class Client:
             context_length: In tokens.
             billing_interval: `per_minute` or `per_hour`.
             num_workers: From 1 to 8.
-            timeout: Seconds at most until the instance is usable.
+            timeout: Seconds at most until the instance is usable, the start included.
             stall_timeout: Seconds at most without a step of any worker; `None` for no such bound.
             probe: Also wait until the instance answers inference requests.
             on_progress: Called with each change while waiting; may be async.
@@ -146,11 +153,14 @@ class Client:
             billing_interval=billing_interval,
             num_workers=num_workers,
         )
-        _check_seconds("timeout", timeout)
-        _check_seconds("release_timeout", release_timeout)
-        if stall_timeout is not None:
-            _check_seconds("stall_timeout", stall_timeout)
-        options = LeaseOptions(timeout, stall_timeout, probe, on_progress, delete, release_timeout)
+        options = LeaseOptions(
+            timeout=checked_seconds("timeout", timeout),
+            stall_timeout=None if stall_timeout is None else checked_seconds("stall_timeout", stall_timeout),
+            probe=probe,
+            on_progress=on_progress,
+            delete=delete,
+            release_timeout=checked_seconds("release_timeout", release_timeout),
+        )
         return Lease(self._core, self.instances, args, options)
 
     async def close(self) -> None:
@@ -160,33 +170,21 @@ class Client:
             OutcomeUnknownError: A leased instance was not seen to stop; the message says how to stop it.
         """
         require_asyncio()
+        # From here on nothing new is begun; what is under way on the keeper goes on.
+        self._transport.closed = True
+        releases = [self._core.undo(start) for start in list(self._core.held) if start.is_ours]
         with anyio.CancelScope(shield=True):
             try:
-                await self._release_held()
+                await _released(releases)
             finally:
-                self._transport.closed = True
-                await self._transport.close()
                 closing = self._core.jobs.close(self._close_on_keeper)
+                await self._transport.close()
                 if closing is not None:
                     await closing.wait()
 
     async def _close_on_keeper(self) -> None:
         self._core.prices.abandon()
         await self._transport.close()
-
-    async def _release_held(self) -> None:
-        releases = [start.undo() for start in list(self._core.held) if start.is_ours]
-        troubles: list[InferleaseError] = []
-        for release in releases:
-            try:
-                await release.wait()
-            except InferleaseError as trouble:
-                troubles.append(trouble)
-        self._core.held.clear()
-        if troubles:
-            for further in troubles[1:]:
-                troubles[0].add_note(str(further))
-            raise troubles[0]
 
     async def __aenter__(self) -> Self:
         require_asyncio()
@@ -200,7 +198,7 @@ class Client:
     ) -> None:
         try:
             await self.close()
-        except InferleaseError as trouble:
+        except Exception as trouble:
             if error is None:
                 raise
             error.add_note(str(trouble))
@@ -212,6 +210,15 @@ class Client:
             transport.detach()
 
 
-def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InvalidArgumentError(f"{name}={value!r:.80} is not a positive number of seconds")
+async def _released(releases: list[Job[InstanceState | None]]) -> None:
+    """Wait for all releases; raises the first trouble, the others as notes on it."""
+    troubles: list[Exception] = []
+    for release in releases:
+        try:
+            await release.wait()
+        except Exception as trouble:  # noqa: BLE001 (the others have to be waited for too)
+            troubles.append(trouble)
+    if troubles:
+        for further in troubles[1:]:
+            troubles[0].add_note(str(further))
+        raise troubles[0]

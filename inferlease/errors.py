@@ -52,6 +52,9 @@ class InferleaseError(Exception):
         last_state: The last state seen of that instance, detached, if any was seen.
     """
 
+    # Whether the same request may succeed a little later: what a wait tolerates while it polls.
+    _passes = False
+
     def __init__(
         self,
         message: str,
@@ -86,6 +89,8 @@ class DetachedInstanceError(InferleaseError):
 
 class TransportError(InferleaseError):
     """No whole answer arrived, and nothing was changed on the server by this call."""
+
+    _passes = True
 
 
 class DecodeError(InferleaseError):
@@ -209,6 +214,10 @@ class ConflictError(APIError):
 class RateLimitError(APIError):
     """429: too many requests, and the wait that the server asked for did not fit into the deadline."""
 
+    _passes = True
+
 
 class ServerError(APIError):
     """5xx: the server failed."""
+
+    _passes = True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Protocol, Self, TypeAlias
 
 from attrs import define
@@ -33,7 +34,7 @@ class _Port(Protocol):
         self, instance: Instance, timeout: float, stall_timeout: float | None, on_progress: OnProgress | None
     ) -> Wait: ...
     def _probe(self) -> Callable[[str], Awaitable[bool]]: ...
-    def _watch(self, instance: Instance) -> AsyncIterator[InstanceEvent]: ...
+    def _watch(self, instance: Instance) -> AsyncGenerator[InstanceEvent, None]: ...
     def _log_usable(self, state: InstanceState, seconds: float) -> None: ...
     def _log_stopped(self, state: InstanceState, seconds: float) -> None: ...
 
@@ -148,12 +149,16 @@ class Instance(InstanceState):
         return self
 
     async def watch(self) -> AsyncIterator[InstanceEvent]:
-        """The current state, then each change, past usable, until the instance is stopped or gone.
+        """The state at the next poll, then each change, past usable, until the instance is stopped or gone.
 
         There is no deadline, but 60 seconds without a successful poll end the watch with the last error.
+
+        Raises:
+            InferleaseError: The last error of the polls, after 60 seconds; at once if it can't pass.
         """
-        async for event in self._client()._watch(self):
-            yield event
+        async with aclosing(self._client()._watch(self)) as events:
+            async for event in events:
+                yield event
 
 
 class Instances:
@@ -188,6 +193,9 @@ class Instances:
             InvalidArgumentError: An argument is refused before anything is sent.
             StartRefusedError: The server refused; a NoCapacityError if the hardware is not available.
             StartOutcomeUnknownError: It may have been started: the error has the candidates.
+            DecodeError: It was started, but the answer can't be read: the error has its `instance_id`.
+            APIError: The server refused for another reason, such as a PaymentRequiredError.
+            ConfigurationError: There are no credentials.
             TransportError: Nothing was sent.
         """
         args = _requests.start_arguments(
@@ -262,7 +270,7 @@ class Instances:
         Raises:
             OutcomeUnknownError: Some may have been stopped: list them.
         """
-        return await self._core.carry(lambda: self._bulk(_requests.STOP_ALL))
+        return await self._core.carry("the stop of all instances", lambda: self._bulk(_requests.STOP_ALL))
 
     async def delete_all(self, force: bool = False) -> Ids:
         """Delete every stopped instance of the whole account, whoever started it. Returns their ids.
@@ -273,7 +281,8 @@ class Instances:
         Raises:
             OutcomeUnknownError: Some may have been deleted: list them.
         """
-        return await self._core.carry(lambda: self._bulk(_requests.delete_all(force)))
+        request = _requests.delete_all(force)
+        return await self._core.carry("the deletion of all instances", lambda: self._bulk(request))
 
     async def _bulk(self, request: _requests.Request) -> Ids:
         settled = await self._core.exchange.settle(request, self._decode_ids)
@@ -282,7 +291,7 @@ class Instances:
         return settled.value or []
 
     def _decode_ids(self, payload: object) -> Ids:
-        raw = payload.get("instance_ids") if isinstance(payload, dict) else member(payload, "instance_ids")
+        raw = member(payload, "instance_ids", optional=True)
         if raw is not None and not isinstance(raw, list):
             raise DecodeError(f"instance_ids: expected a list, found {type(raw).__name__}", path="instance_ids")
         return [] if raw is None else decode(self._core.converter, raw, list[str], "instance_ids")
@@ -295,24 +304,24 @@ class Instances:
         )._bind(self)
 
     async def _start(self, args: InstanceArgs) -> Instance:
-        return self._instance(await self._core.starter.begin(args).taken())
+        return self._instance(await self._core.take(args))
 
     async def _read(self, instance: Instance) -> None:
         instance._assign(await self._core.lookup.get(instance.instance_id))
 
     async def _stop(self, instance_id: str) -> InstanceState | None:
         _requests.checked_id(instance_id)
-        return await self._core.carry(lambda: self._core.releaser.stop(instance_id))
+        return await self._core.carry(f"the stop of {instance_id}", lambda: self._core.releaser.stop(instance_id))
 
     async def _restart(self, instance_id: str) -> InstanceState:
         _requests.checked_id(instance_id)
-        state = await self._core.carry(lambda: self._core.starter.restart(instance_id))
+        state = await self._core.carry(f"the restart of {instance_id}", lambda: self._core.starter.restart(instance_id))
         self._core.lookup.poller().outdate(instance_id)
         return state
 
     async def _delete(self, instance_id: str) -> None:
         _requests.checked_id(instance_id)
-        await self._core.carry(lambda: self._core.releaser.delete(instance_id))
+        await self._core.carry(f"the deletion of {instance_id}", lambda: self._core.releaser.delete(instance_id))
 
     def _wait(
         self, instance: Instance, timeout: float, stall_timeout: float | None, on_progress: OnProgress | None
@@ -320,8 +329,8 @@ class Instances:
         return Wait(
             self._core.lookup.poller(),
             instance.instance_id,
-            timeout=timeout,
-            stall_timeout=stall_timeout,
+            timeout=_requests.checked_seconds("timeout", timeout),
+            stall_timeout=None if stall_timeout is None else _requests.checked_seconds("stall_timeout", stall_timeout),
             on_state=instance._assign,
             on_progress=on_progress,
         )
@@ -330,7 +339,7 @@ class Instances:
         self._core.probe.check()
         return self._core.probe
 
-    def _watch(self, instance: Instance) -> AsyncIterator[InstanceEvent]:
+    def _watch(self, instance: Instance) -> AsyncGenerator[InstanceEvent, None]:
         return watch(self._core.lookup.poller(), instance.snapshot(), instance._assign)
 
     def _log_usable(self, state: InstanceState, seconds: float) -> None:

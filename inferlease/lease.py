@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from types import TracebackType
 
 import anyio
 from attrs import frozen
 
 from ._core import Core
-from ._start import PendingStart
+from ._pending import PendingStart
 from ._transport import require_asyncio
-from .errors import InferleaseError
+from .errors import InferleaseError, WaitTimeoutError
 from .instances import Instance, Instances, OnProgress
 from .objects import InstanceArgs, InstanceState
 
 __all__ = ["Lease"]
+
+# Seconds for one look, where the start has used up the time for the wait.
+_LEAST_WAIT = 0.1
 
 
 @frozen(eq=False, repr=False)
@@ -57,25 +62,44 @@ class Lease:
             StartOutcomeUnknownError: It may have been started: the error has the candidates.
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
+            InstanceGoneError: It no longer exists.
+            ConfigurationError: Credentials are missing, or with `probe` the key for inference.
+            APIError: The server refused for another reason, such as a PaymentRequiredError.
+            TransportError: Nothing was sent.
         """
         require_asyncio()
         if self._start is not None:
             raise InferleaseError("this lease was acquired before: make a new one with client.lease()")
         if self._options.probe:
             self._core.probe.check()
-        start = self._start = self._core.starter.begin(
-            self._args, leased=True, delete=self._options.delete, release_timeout=self._options.release_timeout
+        options = self._options
+        start = self._start = self._core.begin(
+            self._args, is_lease=True, delete=options.delete, release_timeout=options.release_timeout
         )
-        self._core.held.add(start)
+        deadline = time.monotonic() + options.timeout
         try:
-            instance = self._instance = self._instances._instance(await start.wait())
-            options = self._options
+            instance = self._instance = self._instances._instance(await self._started(start))
             return await instance.wait_until_running(
-                options.timeout, options.stall_timeout, options.probe, options.on_progress
+                max(deadline - time.monotonic(), _LEAST_WAIT),
+                options.stall_timeout,
+                options.probe,
+                options.on_progress,
             )
         except BaseException as error:
             await self._leave(error)
             raise
+
+    async def _started(self, start: PendingStart) -> InstanceState:
+        timeout = self._options.timeout
+        try:
+            async with asyncio.timeout(timeout) as scope:
+                return await start.wait()
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        raise WaitTimeoutError(
+            f"the start of {self._args.model_id} was not answered within {timeout:g} s; whatever it starts is stopped"
+        )
 
     async def release(self) -> None:
         """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
@@ -88,28 +112,23 @@ class Lease:
         start = self._start
         if start is None or not start.is_ours:
             return
-        job = start.undo()
-        job.add_done_callback(lambda: self._released(start))
+        job = self._core.undo(start)
         state: InstanceState | None = None
         with anyio.CancelScope(shield=True):
             state = await job.wait()
         if state is not None and self._instance is not None:
             self._instance._assign(state)
 
-    def _released(self, start: PendingStart) -> None:
-        self._core.held.discard(start)
-
     async def _leave(self, error: BaseException) -> None:
         """Release because of `error`, which is never replaced: trouble becomes a note on it."""
         if isinstance(error, GeneratorExit):
             # The coroutine is being thrown away and can't wait any more; the keeper does.
             if self._start is not None and self._start.is_ours:
-                start = self._start
-                start.undo().add_done_callback(lambda: self._released(start))
+                self._core.undo(self._start)
             return
         try:
             await self.release()
-        except InferleaseError as trouble:
+        except Exception as trouble:  # noqa: BLE001 (whatever it is, it must not replace the user's error)
             error.add_note(str(trouble))
 
     async def __aenter__(self) -> Instance:

@@ -10,6 +10,7 @@ from cattrs import Converter
 
 from ._convert import Listing, decode_list
 from ._exchange import Exchange
+from ._printing import printable
 from ._protocol import member
 from ._requests import LIST_HARDWARE_TYPES
 from .errors import InferleaseError
@@ -33,7 +34,7 @@ class Price:
     currency: str
 
     def __str__(self) -> str:
-        return f"{self.amount:.2f} {self.currency}/h"
+        return f"{self.amount:.2f} {printable(self.currency, 10)}/h"
 
 
 def hourly(hardware: HardwareType, num_workers: int | None) -> Price | None:

@@ -108,6 +108,60 @@ def test_the_exit_says_what_it_waits_for_and_how_to_stop_it(emulator: Emulator) 
     assert f"if this process is killed: inferlease stop {instance_id}" in ended.stderr
 
 
+def test_leases_that_a_thread_begins_while_the_process_exits_are_not_left_behind(emulator: Emulator) -> None:
+    script = """
+import threading, time
+
+async def cycle(client):
+    while True:
+        try:
+            async with client.lease("meta-llama/Llama-3.1-8B-Instruct"):
+                entered.set()
+                await asyncio.sleep(0.05)
+        except Exception:
+            await asyncio.sleep(0.01)
+
+async def work():
+    async with Client(poll_interval=0.02) as client:
+        await asyncio.gather(*(cycle(client) for _ in range(3)))
+
+entered = threading.Event()
+threading.Thread(target=lambda: asyncio.run(work()), daemon=True).start()
+entered.wait()
+"""
+    ended = run(emulator, script)
+    assert ended.returncode == 0, ended.stderr
+    assert emulator.books().still_billed == []
+
+
+def test_a_handler_that_runs_at_exit_can_still_release(emulator: Emulator) -> None:
+    script = """
+atexit.register(lambda: asyncio.run(lease.release()))
+asyncio.run(acquire())
+"""
+    ended = run(emulator, script, "-W", "error::ResourceWarning:inferlease")
+    assert ended.returncode == 0, ended.stderr
+    assert emulator.books().still_billed == []
+
+
+def test_a_forgotten_client_does_not_fill_stderr(emulator: Emulator) -> None:
+    ended = run(emulator, "asyncio.run(acquire())")
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+def test_without_logging_set_up_nothing_is_logged(emulator: Emulator) -> None:
+    script = """
+async def fail():
+    async with Client(base_url="http://127.0.0.1:9/api/v1", timeout=0.5) as client:
+        try:
+            await client.instances.stop("i-1")
+        except Exception:
+            pass
+asyncio.run(fail())
+"""
+    assert run(emulator, script).stderr == ""
+
+
 def test_a_process_that_only_reads_has_no_keeper(emulator: Emulator) -> None:
     script = """
 import threading
@@ -192,6 +246,36 @@ asyncio.run(main())
     ended = run(emulator, script)
     assert ended.stdout.strip() == "works", ended.stderr
     assert emulator.books().requests["balance"] == 4
+
+
+def test_a_forked_child_whose_copy_of_a_start_is_cancelled_does_not_stop_the_instance(emulator: Emulator) -> None:
+    script = """
+import selectors, time
+
+async def main(client):
+    starting = asyncio.ensure_future(client.instances.start("meta-llama/Llama-3.1-8B-Instruct"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(1.0)
+    if os.fork() == 0:
+        starting.cancel()
+        os.write(2, b"")
+        await asyncio.wait([starting])
+        os._exit(0)
+    os.wait()
+    instance = await starting
+    print((await instance.refresh()).is_stopped)
+    await instance.stop()
+
+# A selector that has no descriptor of its own to share with the child.
+loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
+client = Client()
+loop.run_until_complete(main(client))
+loop.run_until_complete(client.close())
+loop.close()
+"""
+    ended = run(emulator, script)
+    assert ended.stdout.strip() == "False", ended.stderr
 
 
 def test_a_forked_child_that_releases_does_not_stop_the_parents_instance(emulator: Emulator) -> None:

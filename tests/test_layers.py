@@ -18,7 +18,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "errors": ("errors",),
     "decisions": ("_plans", "_convert", "_requests", "_protocol", "_retry", "_watch", "_wait"),
     "exchange": ("_auth", "_transport", "_probe", "_exchange"),
-    "safety": ("_lookup", "pricing", "_release", "_start", "_ensure", "_core"),
+    "safety": ("_lookup", "pricing", "_release", "_start", "_pending", "_ensure", "_core"),
     "resources": ("instances", "models", "hardware_types", "account"),
     "lease": ("lease",),
     "composition": ("client",),

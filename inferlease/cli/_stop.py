@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import click
 
@@ -37,13 +36,11 @@ async def _stop_all(instance_ids: list[str], timeout: float, terminal: Terminal)
 
 
 async def _stop(client: Client, instance_id: str, timeout: float, terminal: Terminal) -> bool:
-    deadline = time.monotonic() + timeout
     try:
-        instance = await client.instances.stop(instance_id)
-        if instance is None:
+        # As leaving a lease does: a stop that is refused for now is asked for again.
+        if await client._core.release(instance_id, timeout=timeout) is None:
             terminal.say(f"{instance_id}: there is no such instance")
             return True
-        await instance.wait_until_stopped(max(deadline - time.monotonic(), 0))
     except InferleaseError as error:
         terminal.say(f"error: {instance_id}: {error}")
         return False
