@@ -15,7 +15,6 @@ from ._lookup import Lookup
 from ._pending import PendingStart
 from ._probe import Probe
 from ._release import Releaser
-from ._requests import checked_id
 from ._start import Starter
 from ._transport import require_asyncio
 from .errors import ConfigurationError
@@ -83,15 +82,4 @@ class Core:
         require_asyncio()
         self.exchange.transport.require_open()
         job = self.jobs.submit(work, bound=4 * self.exchange.timeout, describe=lambda: f"waiting for {what}")
-        return await job.wait()
-
-    async def release(self, instance_id: str, *, timeout: float) -> InstanceState | None:
-        """Stop an instance and repeat that until it is seen stopped, as leaving a lease does."""
-        require_asyncio()
-        checked_id(instance_id)
-        job = self.jobs.submit(
-            lambda: self.releaser.release(instance_id, delete=False, timeout=timeout),
-            bound=timeout + self.exchange.timeout,
-            describe=lambda: f"waiting for the stop of {instance_id}",
-        )
         return await job.wait()

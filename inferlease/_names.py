@@ -9,18 +9,6 @@ import re
 _NAME_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
 
 
-def hf_name_of(model_id: str) -> str:
-    """The Hugging Face name (`org/model`) of a model.
-
-    Args:
-        model_id: A model id (`org--model`), or already a Hugging Face name.
-
-    Raises:
-        ValueError: It is neither, or the place of the `/` is ambiguous.
-    """
-    return "/".join(_name_parts(model_id))
-
-
 def model_id_of(name: str) -> str:
     """The model id (`org--model`) of a model.
 

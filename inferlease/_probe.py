@@ -7,7 +7,7 @@ import time
 from yarl import URL
 
 from ._auth import InferenceKey
-from ._protocol import Answer
+from ._protocol import Answer, describe
 from ._transport import Transport, is_loopback
 from .errors import ConfigurationError
 
@@ -41,8 +41,11 @@ class Probe:
         """Raises ConfigurationError where there is no key to probe with."""
         self._key.resolve()
 
-    async def __call__(self, base_url: str) -> bool:
+    async def __call__(self, base_url: str) -> str | None:
+        """What is in the way of inference at `base_url`, `None` if it answers."""
         check_inference_url(base_url)
         headers = {"Authorization": f"Bearer {self._key.resolve()}"}
         outcome = await self._transport.fetch(base_url.rstrip("/") + "/models", headers, time.monotonic() + _SECONDS)
-        return isinstance(outcome, Answer) and outcome.status == 200
+        if isinstance(outcome, Answer):
+            return None if outcome.status == 200 else f"a probe of its /models was answered {outcome.status}"
+        return f"a probe of its /models met {describe(outcome.error)}"

@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeAlias
 
 from ._printing import printable
 from ._watch import Follower, Observation, Poller, Reporter, call_back, is_transient
-from .errors import InstanceGoneError, InstanceStoppedError, WaitStalledError, WaitTimeoutError
+from .errors import InstanceGoneError, InstanceStoppedError, TransportError, WaitStalledError, WaitTimeoutError
 from .objects import InstanceEvent, InstanceState
 
-__all__ = ["Wait", "watch"]
+__all__ = ["Probing", "Wait", "watch"]
+
+# Says of a base URL what is in the way of inference there, `None` if nothing is.
+Probing: TypeAlias = Callable[[str], Awaitable[str | None]]
 
 # A watch has no deadline; this long without a successful poll ends it with the last error.
 BLIND_SECONDS = 60.0
@@ -32,6 +36,8 @@ class Wait:
         stall_timeout: Seconds at most without a step of any worker, `None` for no such bound.
         on_state: Given every state seen.
         on_progress: Given every change; may be async.
+        began: Monotonic time from which `timeout` counts; by default now.
+        advice: What a timeout's message says of the instance.
     """
 
     def __init__(
@@ -43,6 +49,8 @@ class Wait:
         stall_timeout: float | None = None,
         on_state: Callable[[InstanceState], object],
         on_progress: Callable[[InstanceEvent], object] | None = None,
+        began: float | None = None,
+        advice: str = "it may be billed: wait again or stop it",
     ) -> None:
         self._poller = poller
         self._id = instance_id
@@ -50,8 +58,9 @@ class Wait:
         self._stall_timeout = stall_timeout
         self._on_state = on_state
         self._on_progress = on_progress
-        self._reporter = Reporter()
-        self._deadline = time.monotonic() + timeout
+        self._advice = advice
+        self._reporter = Reporter(began=time.monotonic() if began is None else began)
+        self._deadline = self._reporter.began + timeout
         self._last: InstanceState | None = None
         self._trouble: Exception | None = None
         self._looked_last = False
@@ -61,8 +70,8 @@ class Wait:
         """Seconds since the wait began."""
         return time.monotonic() - self._reporter.began
 
-    async def until_running(self, probe: Callable[[str], Awaitable[bool]] | None) -> InstanceState:
-        """Until usable and, with `probe`, until `probe(base_url)` says that it answers."""
+    async def until_running(self, probe: Probing | None) -> InstanceState:
+        """Until usable and, with `probe`, until `probe(base_url)` finds nothing in the way."""
         with self._poller.follow(self._id) as follower:
             while True:
                 observation = await self._next(follower, "usable")
@@ -96,20 +105,24 @@ class Wait:
         event = self._reporter.event(state)
         if self._on_progress is None or event is None:
             return
+        scope = asyncio.timeout(max(self._deadline - time.monotonic(), 0))
         try:
-            async with asyncio.timeout(max(self._deadline - time.monotonic(), 0)) as scope:
+            async with scope:
                 await call_back(self._on_progress, event)
         except TimeoutError:
             if not scope.expired():
                 raise
             raise self._timed_out("usable", stalled=False) from self._trouble
 
-    async def _answers(self, probe: Callable[[str], Awaitable[bool]], base_url: str) -> bool:
+    async def _answers(self, probe: Probing, base_url: str) -> bool:
         try:
             async with asyncio.timeout(max(self._deadline - time.monotonic(), 0)):
-                return await probe(base_url)
+                problem = await probe(base_url)
         except TimeoutError:
             return False
+        if problem is not None:
+            self._trouble = TransportError(problem, instance_id=self._id)
+        return problem is None
 
     async def _next(self, follower: Follower, goal: str) -> Observation:
         """The next observation, after its state or trouble has been noted."""
@@ -152,7 +165,7 @@ class Wait:
             text = f"instance {self._id} is not {goal} after {_seconds(self._timeout)}"
             error = WaitTimeoutError
         return error(
-            f"{text} ({seen}); it may be billed: wait again or stop it{trouble}",
+            f"{text} ({seen}); {self._advice}{trouble}",
             instance_id=self._id,
             last_state=self._last,
         )

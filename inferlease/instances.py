@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Protocol, Self, TypeAlias
 
@@ -30,13 +30,17 @@ class _Port(Protocol):
     async def _stop(self, instance_id: str) -> InstanceState | None: ...
     async def _restart(self, instance_id: str) -> InstanceState: ...
     async def _delete(self, instance_id: str) -> None: ...
-    def _wait(
-        self, instance: Instance, timeout: float, stall_timeout: float | None, on_progress: OnProgress | None
-    ) -> Wait: ...
-    def _probe(self) -> Callable[[str], Awaitable[bool]]: ...
+    async def _wait_until_running(
+        self,
+        instance: Instance,
+        *,
+        timeout: float,
+        stall_timeout: float | None,
+        probe: bool,
+        on_progress: OnProgress | None,
+    ) -> None: ...
+    async def _wait_until_stopped(self, instance: Instance, timeout: float) -> None: ...
     def _watch(self, instance: Instance) -> AsyncGenerator[InstanceEvent, None]: ...
-    def _log_usable(self, state: InstanceState, seconds: float) -> None: ...
-    def _log_stopped(self, state: InstanceState, seconds: float) -> None: ...
 
 
 @define(slots=False, eq=False, repr=False)
@@ -126,10 +130,9 @@ class Instance(InstanceState):
             InstanceStoppedError: The instance stopped.
             InstanceGoneError: The instance no longer exists.
         """
-        port = self._client()
-        wait = port._wait(self, timeout, stall_timeout, on_progress)
-        state = await wait.until_running(port._probe() if probe else None)
-        port._log_usable(state, wait.elapsed)
+        await self._client()._wait_until_running(
+            self, timeout=timeout, stall_timeout=stall_timeout, probe=probe, on_progress=on_progress
+        )
         return self
 
     async def wait_until_stopped(self, timeout: float = 120.0) -> Self:
@@ -141,11 +144,7 @@ class Instance(InstanceState):
         Raises:
             WaitTimeoutError: `timeout` passed.
         """
-        port = self._client()
-        wait = port._wait(self, timeout, None, None)
-        state = await wait.until_stopped()
-        if state is not None:
-            port._log_stopped(state, wait.elapsed)
+        await self._client()._wait_until_stopped(self, timeout)
         return self
 
     async def watch(self) -> AsyncIterator[InstanceEvent]:
@@ -323,27 +322,43 @@ class Instances:
         _requests.checked_id(instance_id)
         await self._core.carry(f"the deletion of {instance_id}", lambda: self._core.releaser.delete(instance_id))
 
-    def _wait(
-        self, instance: Instance, timeout: float, stall_timeout: float | None, on_progress: OnProgress | None
-    ) -> Wait:
-        return Wait(
+    async def _wait_until_running(
+        self,
+        instance: Instance,
+        *,
+        timeout: float,
+        stall_timeout: float | None,
+        probe: bool,
+        on_progress: OnProgress | None,
+        began: float | None = None,
+        advice: str = "it may be billed: wait again or stop it",
+    ) -> None:
+        """Wait; `began` and `advice` are those of `Wait`."""
+        if probe:
+            self._core.probe.check()
+        wait = Wait(
             self._core.lookup.poller(),
             instance.instance_id,
             timeout=_requests.checked_seconds("timeout", timeout),
             stall_timeout=None if stall_timeout is None else _requests.checked_seconds("stall_timeout", stall_timeout),
             on_state=instance._assign,
             on_progress=on_progress,
+            began=began,
+            advice=advice,
         )
+        state = await wait.until_running(self._core.probe if probe else None)
+        self._core.starter.log_change(state, "usable", wait.elapsed)
 
-    def _probe(self) -> Callable[[str], Awaitable[bool]]:
-        self._core.probe.check()
-        return self._core.probe
+    async def _wait_until_stopped(self, instance: Instance, timeout: float) -> None:
+        wait = Wait(
+            self._core.lookup.poller(),
+            instance.instance_id,
+            timeout=_requests.checked_seconds("timeout", timeout),
+            on_state=instance._assign,
+        )
+        state = await wait.until_stopped()
+        if state is not None:
+            self._core.starter.log_change(state, "stopped", wait.elapsed)
 
     def _watch(self, instance: Instance) -> AsyncGenerator[InstanceEvent, None]:
         return watch(self._core.lookup.poller(), instance.snapshot(), instance._assign)
-
-    def _log_usable(self, state: InstanceState, seconds: float) -> None:
-        self._core.starter.log_change(state, "usable", seconds)
-
-    def _log_stopped(self, state: InstanceState, seconds: float) -> None:
-        self._core.starter.log_change(state, "stopped", seconds)

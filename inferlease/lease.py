@@ -18,9 +18,6 @@ from .objects import InstanceArgs, InstanceState
 
 __all__ = ["Lease"]
 
-# Seconds for one look, where the start has used up the time for the wait.
-_LEAST_WAIT = 0.1
-
 
 @frozen(eq=False, repr=False)
 class LeaseOptions:
@@ -76,23 +73,28 @@ class Lease:
         start = self._start = self._core.begin(
             self._args, is_lease=True, delete=options.delete, release_timeout=options.release_timeout
         )
-        deadline = time.monotonic() + options.timeout
+        began = time.monotonic()
         try:
             instance = self._instance = self._instances._instance(await self._started(start))
-            return await instance.wait_until_running(
-                max(deadline - time.monotonic(), _LEAST_WAIT),
-                options.stall_timeout,
-                options.probe,
-                options.on_progress,
+            await self._instances._wait_until_running(
+                instance,
+                timeout=options.timeout,
+                stall_timeout=options.stall_timeout,
+                probe=options.probe,
+                on_progress=options.on_progress,
+                began=began,
+                advice="the lease stops it",
             )
         except BaseException as error:
             await self._leave(error)
             raise
+        return instance
 
     async def _started(self, start: PendingStart) -> InstanceState:
         timeout = self._options.timeout
+        scope = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as scope:
+            async with scope:
                 return await start.wait()
         except TimeoutError:
             if not scope.expired():

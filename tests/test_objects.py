@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from inferlease._names import hf_name_of, model_id_of
+from inferlease._names import model_id_of
 from inferlease.objects import (
     Balance,
     Creator,
@@ -63,8 +63,7 @@ class WithPort(InstanceState):
         ("a--b", "a/b"),
     ],
 )
-def test_a_name_and_an_id_translate_either_way_and_either_form_is_accepted(model_id: str, name: str) -> None:
-    assert hf_name_of(model_id) == hf_name_of(name) == name
+def test_a_name_and_an_id_give_the_same_id(model_id: str, name: str) -> None:
     assert model_id_of(name) == model_id_of(model_id) == model_id
 
 
@@ -77,14 +76,13 @@ def test_a_name_and_an_id_translate_either_way_and_either_form_is_accepted(model
     ],
 )  # fmt: skip
 def test_a_name_that_does_not_map_one_to_one_is_refused_in_one_line(name: str) -> None:
-    for translate in (hf_name_of, model_id_of):
-        with pytest.raises(ValueError, match="not a model name") as caught:
-            translate(name)
-        message = str(caught.value)
-        assert ascii(name[:20])[1:-1] in message
-        assert message.isascii()
-        assert "\n" not in message
-        assert len(message) < 250
+    with pytest.raises(ValueError, match="not a model name") as caught:
+        model_id_of(name)
+    message = str(caught.value)
+    assert ascii(name[:20])[1:-1] in message
+    assert message.isascii()
+    assert "\n" not in message
+    assert len(message) < 250
 
 
 def test_the_hf_name_of_arguments_replaces_the_first_separator_only() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import stat
 import sys
@@ -44,7 +43,8 @@ def command(*, source: str | None, model: str, concurrency: int, seconds_per_ste
     if sys.stdout is None:
         raise click.ClickException("stdout is closed: there is nowhere to write the answers to")
     prompts = read_prompts(source)
-    terminal = Terminal()
+    # Its instances are those of an emulator of its own: a command that stops them would go elsewhere.
+    terminal = Terminal(stop_hints=False)
     if terminal.is_interactive:
         terminal.show_log(logging.INFO)
     demo = _Demo(prompts, model, concurrency, terminal)

@@ -32,7 +32,11 @@ def _loopback(_ctx: click.Context, _param: click.Parameter, host: str) -> str:
 @click.option("--host", default="127.0.0.1", show_default=True, callback=_loopback, help="A loopback address.")
 @click.option("--seconds-per-step", type=SECONDS, default=1.0, show_default=True, help="A worker has five steps.")
 @click.option("--stop-delay", type=SECONDS, default=0.0, show_default=True, help="From a stop request to the stop.")
-@click.option("--upstream", metavar="URL", help="An OpenAI-compatible server that answers for the instances.")
+@click.option(
+    "--upstream",
+    metavar="URL",
+    help="An OpenAI-compatible server that answers for the instances, such as http://127.0.0.1:8000/v1.",
+)
 @click.option("--until-eof", is_flag=True, hidden=True, help="End with stdin, and so with whoever holds its other end.")
 def command(
     *, port: int, host: str, seconds_per_step: float, stop_delay: float, upstream: str | None, until_eof: bool
@@ -46,14 +50,17 @@ def command(
     Example:
       eval "$(inferlease emulator --port 8080 &)"
     """
-    emulator = Emulator(
-        host=host,
-        port=port,
-        seconds_per_step=seconds_per_step,
-        stop_delay=stop_delay,
-        upstream=upstream,
-        upstream_key=os.environ.get("INFERLEASE_UPSTREAM_KEY"),
-    )
+    try:
+        emulator = Emulator(
+            host=host,
+            port=port,
+            seconds_per_step=seconds_per_step,
+            stop_delay=stop_delay,
+            upstream=upstream,
+            upstream_key=os.environ.get("INFERLEASE_UPSTREAM_KEY"),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     terminal = Terminal()
     return _signals.run(lambda _: _serve(emulator, f"{host}:{port}", until_eof, terminal), say=lambda _: None)
 

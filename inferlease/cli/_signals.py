@@ -53,7 +53,7 @@ class Interrupts:
     def _cancel_once(self, number: signal.Signals, _: bool) -> None:
         self.first = number
         self._handler = self._only_tell
-        self._say(f"{number.name}: releasing what was started")
+        self._say(f"{number.name}: ending; what was started is released")
         self._work.cancel()
 
     def _only_tell(self, number: signal.Signals, _: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import click
 
@@ -12,6 +13,9 @@ from inferlease.cli._options import SECONDS
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["command"]
+
+REFUSALS = (400, 409, 422)
+_PAUSE = 1.0  # seconds
 
 
 @click.command("stop")
@@ -36,13 +40,20 @@ async def _stop_all(instance_ids: list[str], timeout: float, terminal: Terminal)
 
 
 async def _stop(client: Client, instance_id: str, timeout: float, terminal: Terminal) -> bool:
-    try:
-        # As leaving a lease does: a stop that is refused for now is asked for again.
-        if await client._core.release(instance_id, timeout=timeout) is None:
-            terminal.say(f"{instance_id}: there is no such instance")
-            return True
-    except InferleaseError as error:
-        terminal.say(f"error: {instance_id}: {error}")
-        return False
-    terminal.say(f"{instance_id}: stopped")
-    return True
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            instance = await client.instances.stop(instance_id)
+            if instance is None:
+                terminal.say(f"{instance_id}: there is no such instance")
+                return True
+            await instance.wait_until_stopped(max(deadline - time.monotonic(), _PAUSE))
+        except InferleaseError as error:
+            # Some refuse a stop for as long as the instance is pending.
+            if error.status in REFUSALS and time.monotonic() + _PAUSE < deadline:
+                await asyncio.sleep(_PAUSE)
+                continue
+            terminal.say(f"error: {instance_id}: {error}")
+            return False
+        terminal.say(f"{instance_id}: stopped")
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -28,17 +29,23 @@ from inferlease.cli._told import is_news
 
 __all__ = ["Terminal"]
 
+_STOP_HINT = re.compile(r"; stop it with: inferlease stop \S+(?=\))")
+
 
 class Terminal:
-    """stderr, and the warnings of the logger `inferlease` on it."""
+    """stderr, and the warnings of the logger `inferlease` on it.
 
-    def __init__(self) -> None:
+    Args:
+        stop_hints: Whether its lines may tell how to stop an instance by hand.
+    """
+
+    def __init__(self, *, stop_hints: bool = True) -> None:
         stream = sys.stderr
         self.is_interactive = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
         self._stream = _Unbreakable(stream)
         self._console = Console(file=cast(IO[str], self._stream), force_terminal=self.is_interactive, highlight=False)
         logger = logging.getLogger("inferlease")
-        logger.addHandler(_LogLines(self))
+        logger.addHandler(_LogLines(self, stop_hints))
         logger.propagate = False
         self.show_log(logging.WARNING)
 
@@ -141,12 +148,15 @@ class Bars:
 
 
 class _LogLines(logging.Handler):
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Terminal, stop_hints: bool) -> None:
         super().__init__()
         self._terminal = terminal
+        self._stop_hints = stop_hints
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
+        if not self._stop_hints:
+            text = _STOP_HINT.sub("", text)
         if record.levelno < logging.WARNING:
             self._terminal.say(text)
         elif is_news(text):

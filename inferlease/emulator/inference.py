@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from inferlease.emulator.completions import Speaker, chat_completion, completion, embeddings
 from inferlease.emulator.fleet import EmulatedInstance, Fleet
@@ -93,9 +94,14 @@ class Upstream:
     Args:
         url: its base, such as `http://127.0.0.1:8000/v1`.
         key: its bearer key, if it wants one.
+
+    Raises:
+        ValueError: `url` is no http(s) URL.
     """
 
     def __init__(self, url: str, key: str | None) -> None:
+        if not url.startswith(("http://", "https://")) or not URL(url).host:
+            raise ValueError(f"upstream {url!r:.200} is not a URL such as http://127.0.0.1:8000/v1")
         self._url = url.rstrip("/")
         self._key = key
         self._session: aiohttp.ClientSession | None = None

@@ -208,7 +208,7 @@ def test_a_signal_releases_and_leaves_no_process(tool: Tool, number: signal.Sign
     demo.send_signal(number)
     code, said = ended(demo)
     assert code == 128 + number
-    assert said.splitlines() == [f"{number.name}: releasing what was started"]
+    assert said.splitlines() == [f"{number.name}: ending; what was started is released"]
     assert gone(emulator)
 
 

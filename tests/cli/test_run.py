@@ -189,7 +189,7 @@ def test_what_is_refused_is_one_line(tool: Tool, arguments: list[str], code: int
 def test_an_instance_that_is_late_is_released(tool: Tool, emulator: FaultyEmulator) -> None:
     done = tool.run("run", MODEL, "--timeout", "0.6", "--", "echo", "never")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "is not running after 0.6 s" in done.stderr.splitlines()[-1]
+    assert "is not usable after 0.6 s" in done.stderr.splitlines()[-1]
     assert emulator.books().starts == 1
 
 

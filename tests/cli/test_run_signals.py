@@ -108,7 +108,7 @@ def test_while_waiting_it_releases(tool: Tool, emulator: FaultyEmulator, number:
     run.send_signal(number)
     code, said = ended(run)
     assert code == 128 + number
-    assert f"{number.name}: releasing what was started" in said.splitlines()
+    assert f"{number.name}: ending; what was started is released" in said.splitlines()
     assert emulator.books().starts == 1
 
 
