@@ -622,3 +622,18 @@ async def test_a_detached_instance_has_no_verbs(client: Client, verb: str) -> No
     with pytest.raises(DetachedInstanceError) as caught:
         await (anext(call) if inspect.isasyncgen(call) else call)
     assert caught.value.instance_id == copy.instance_id
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 10**400, "5", None, True])
+@pytest.mark.parametrize("wait", ["wait_until_running", "wait_until_stopped"])
+async def test_a_wait_for_no_positive_number_of_seconds_is_refused(client: Client, wait: str, seconds: Any) -> None:
+    instance = await client.instances.start(MODEL)
+    with pytest.raises(InvalidArgumentError, match="is not a positive number of seconds"):
+        await getattr(instance, wait)(timeout=seconds)
+
+
+@pytest.mark.parametrize("force", ["no", 0, None])
+async def test_force_is_true_or_false_and_nothing_else(client: Client, emulator: FaultyEmulator, force: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="neither True nor False"):
+        await client.instances.delete_all(force=force)
+    assert emulator.asked("delete_all") == []

@@ -756,3 +756,16 @@ def test_under_trio_no_start_is_sent(emulator: Any) -> None:
         trio.run(lambda: client.instances.start("org/model"))
     asyncio.run(client.close())
     assert emulator.books().starts == 0
+
+
+@pytest.mark.parametrize(
+    "proxy", ["user:s3cret@host:3128", "http://user:s3cret@", "http://user:s3cret@host:port", "host"]
+)
+def test_a_proxy_that_is_no_url_is_refused_without_showing_it(proxy: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Client(base_url="https://api.invalid/v1", proxy=proxy)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_no_proxy_sees_what_goes_to_loopback() -> None:
+    assert Client(base_url="http://127.0.0.1:1/v1", proxy="http://proxy.invalid:3128")._transport._proxy is None
