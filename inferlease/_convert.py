@@ -61,8 +61,8 @@ class Listing(list[T]):
         self, items: Iterable[T] = (), *, invalid: Iterable[InvalidItem] = (), conflicting: Iterable[str] = ()
     ) -> None:
         super().__init__(items)
-        self.invalid = list(invalid)
-        self.conflicting = list(conflicting)
+        self.invalid: list[InvalidItem] = list(invalid)
+        self.conflicting: list[str] = list(conflicting)
 
 
 def decode(converter: Converter, payload: object, cls: type[T], path: str) -> T:

@@ -67,8 +67,8 @@ class Exchange:
     def __init__(self, transport: Transport, credentials: Credentials, *, timeout: float) -> None:
         self.transport = transport
         self.timeout = timeout
-        self.backoff = Backoff()
-        self.budget = Budget()
+        self.backoff: Backoff = Backoff()
+        self.budget: Budget = Budget()
         self._credentials = credentials
         self._account: tuple[str, str] | None = None
         self._tokens = TokenCache(self._fetch_token)

@@ -50,7 +50,7 @@ class Job(Generic[T]):
     def __init__(
         self, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None
     ) -> None:
-        self.deadline = time.monotonic() + bound
+        self.deadline: float = time.monotonic() + bound
         self.describe = describe
         self._work = work
         self._future: concurrent.futures.Future[T] = concurrent.futures.Future()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import ipaddress
 import os
@@ -92,7 +91,7 @@ class Transport:
     """The sessions of one client: for each loop one that reads, pooled, and one that mutates."""
 
     def __init__(self, base_url: str, *, connect_timeout: float, proxy: str | bool | None, ssl: Any) -> None:
-        self.base_url = checked_base_url(base_url)
+        self.base_url: str = checked_base_url(base_url)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         self._proxy_option = proxy
         self._proxy = _proxy_for(URL(self.base_url), proxy)
@@ -357,15 +356,6 @@ def _after_fork_in_child() -> None:
             session.detach()
     _open_sessions.clear()
 
-
-def _detach_at_exit() -> None:
-    # After the keeper has finished: that a client was never closed is said once, by the client.
-    for session in list(_open_sessions):
-        _inherited.append(session.connector)
-        session.detach()
-
-
-atexit.register(_detach_at_exit)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -108,10 +108,10 @@ class Client:
             probe=Probe(self._transport, InferenceKey(inference_key)),
             jobs=jobs,
         )
-        self.instances = Instances(self._core)
-        self.models = Models(self._core)
-        self.hardware_types = HardwareTypes(self._core)
-        self.account = Account(self._core)
+        self.instances: Instances = Instances(self._core)
+        self.models: Models = Models(self._core)
+        self.hardware_types: HardwareTypes = HardwareTypes(self._core)
+        self.account: Account = Account(self._core)
 
     def lease(
         self,

@@ -68,7 +68,7 @@ class InferleaseError(Exception):
         self.message = message
         self.status = status
         self.request_id = request_id
-        self.instance_id = instance_id if instance_id or last_state is None else last_state.instance_id
+        self.instance_id: str | None = instance_id if instance_id or last_state is None else last_state.instance_id
         self.last_state = last_state
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -126,7 +126,7 @@ class StartOutcomeUnknownError(OutcomeUnknownError):
 
     def __init__(self, message: str, *, candidates: Sequence[InstanceState] = (), status: int | None = None) -> None:
         super().__init__(message, status=status)
-        self.candidates = tuple(candidates)
+        self.candidates: tuple[InstanceState, ...] = tuple(candidates)
 
 
 class StartRefusedError(InferleaseError):
@@ -151,8 +151,8 @@ class NoCapacityError(StartRefusedError):
         request_id: str | None = None,
     ) -> None:
         super().__init__(message, status=status, request_id=request_id)
-        self.available = tuple(available)
-        self.compatible = tuple(compatible)
+        self.available: tuple[HardwareType, ...] = tuple(available)
+        self.compatible: tuple[str, ...] = tuple(compatible)
 
 
 class WaitTimeoutError(InferleaseError, TimeoutError):

@@ -18,7 +18,7 @@ from .objects import HardwareType, InstanceArgs
 
 __all__ = ["Price", "PriceList", "hourly"]
 
-log = logging.getLogger("inferlease")
+log: logging.Logger = logging.getLogger("inferlease")
 
 
 @frozen

@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from inferlease.emulator import Emulator
+    from tests.faults import FaultyEmulator
 
 ACQUIRE = """
 import asyncio, atexit, gc, multiprocessing, os, sys, warnings
@@ -149,17 +150,17 @@ def test_a_forgotten_client_does_not_fill_stderr(emulator: Emulator) -> None:
     assert len(ended.stderr.splitlines()) == 1, ended.stderr
 
 
-def test_without_logging_set_up_nothing_is_logged(emulator: Emulator) -> None:
+def test_without_logging_set_up_nothing_is_logged(emulator: FaultyEmulator) -> None:
     script = """
-async def fail():
-    async with Client(base_url="http://127.0.0.1:9/api/v1", timeout=0.5) as client:
-        try:
-            await client.instances.stop("i-1")
-        except Exception:
-            pass
-asyncio.run(fail())
+async def main():
+    async with Client(poll_interval=0.02) as client:
+        instance = await client.instances.start("meta-llama/Llama-3.1-8B-Instruct")
+        await instance.stop()
+asyncio.run(main())
 """
+    emulator.fault("stop", 503, handled=False)
     assert run(emulator, script).stderr == ""
+    assert len(emulator.asked("stop")) == 2
 
 
 def test_a_process_that_only_reads_has_no_keeper(emulator: Emulator) -> None:

@@ -156,7 +156,7 @@ async def test_a_release_goes_to_the_account_that_started_it(
 ) -> None:
     for name, value in emulator.environment().items():
         monkeypatch.setenv(name, value)
-    async with Client(poll_interval=0.02) as client, client.lease(MODEL):
+    async with Client(poll_interval=0.02) as client, client.lease(MODEL, release_timeout=5):
         monkeypatch.setenv("CORTECS_CLIENT_ID", "somebody else")
         monkeypatch.setenv("CORTECS_CLIENT_SECRET", "another secret")
         emulator.revoke_tokens()

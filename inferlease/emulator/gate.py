@@ -14,7 +14,7 @@ class Gate:
     """Wraps the handlers of the API; what disturbs a request on its way belongs here, not into a handler."""
 
     def __init__(self) -> None:
-        self.holds = Holds()
+        self.holds: Holds = Holds()
         self.requests: Counter[str] = Counter()
 
     def guard(self, operation: Operation, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -25,7 +25,7 @@ class Inference:
     """Answers `/inference/{instance_id}/v1/...`; `upstream` answers instead where there is one."""
 
     def __init__(self, *, fleet: Fleet, tokens: Tokens, clock: Clock, upstream: "Upstream | None") -> None:
-        self.api_tokens_seen = 0
+        self.api_tokens_seen: int = 0
         self._fleet = fleet
         self._tokens = tokens
         self._clock = clock
