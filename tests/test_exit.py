@@ -26,6 +26,12 @@ async def acquire():
     return await lease.acquire()
 """
 
+CLIENT_ONLY = """
+async def client_only():
+    async with Client() as client:
+        await client.models.list()
+"""
+
 ENDINGS = {
     "plain exit": "asyncio.run(acquire())",
     "sys.exit": "asyncio.run(acquire()); sys.exit(3)",
@@ -66,9 +72,9 @@ sys.exit(os.waitstatus_to_exitcode(status))
 CODES = {"sys.exit": 3, "exception": 1}
 
 
-def run(emulator: Emulator, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+def run(emulator: Emulator, script: str, *flags: str, prelude: str = ACQUIRE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *flags, "-c", ACQUIRE + script],
+        [sys.executable, *flags, "-c", prelude + script],
         env={**os.environ, **emulator.environment()},
         capture_output=True,
         text=True,
@@ -133,6 +139,13 @@ entered.wait()
     ended = run(emulator, script)
     assert ended.returncode == 0, ended.stderr
     assert emulator.books().still_billed == []
+
+
+def test_a_lease_that_would_begin_after_the_exit_has_finished_is_refused(emulator: Emulator) -> None:
+    registered_first = "import atexit\natexit.register(lambda: asyncio.run(acquire()))\n"
+    ended = run(emulator, "asyncio.run(client_only())", prelude=registered_first + ACQUIRE + CLIENT_ONLY)
+    assert "the interpreter is exiting: nothing is started any more" in ended.stderr
+    assert emulator.books().starts == 0
 
 
 def test_a_handler_that_runs_at_exit_can_still_release(emulator: Emulator) -> None:
