@@ -97,6 +97,7 @@ class Transport:
         self._proxy = _proxy_for(URL(self.base_url), proxy)
         self._ssl = ssl
         self.closed = False
+        self.finished = False  # closed, and what was under way on the keeper has ended too
         self._reading: _Sessions = WeakKeyDictionary()
         self._mutating: _Sessions = WeakKeyDictionary()
 
@@ -178,7 +179,7 @@ class Transport:
             return Lost(_bare(error)) if sent else NotSent(_bare(error))
 
     def _session(self, *, mutating: bool) -> aiohttp.ClientSession:
-        if not _keeper.is_in_job():
+        if self.finished or not _keeper.is_in_job():
             self.require_open()
         loop = asyncio.get_running_loop()
         session = self._sessions[mutating].get(loop)

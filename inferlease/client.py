@@ -183,6 +183,7 @@ class Client:
                     await closing.wait()
 
     async def _close_on_keeper(self) -> None:
+        self._transport.finished = True
         self._core.prices.abandon()
         await self._transport.close()
 
