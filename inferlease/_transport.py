@@ -91,6 +91,8 @@ class Transport:
     """The sessions of one client: for each loop one that reads, pooled, and one that mutates."""
 
     def __init__(self, base_url: str, *, connect_timeout: float, proxy: str | bool | None, ssl: Any) -> None:
+        self._reading: _Sessions = WeakKeyDictionary()
+        self._mutating: _Sessions = WeakKeyDictionary()
         self.base_url: str = checked_base_url(base_url)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         self._proxy_option = proxy
@@ -98,8 +100,6 @@ class Transport:
         self._ssl = ssl
         self.closed = False
         self.finished = False  # closed, and what was under way on the keeper has ended too
-        self._reading: _Sessions = WeakKeyDictionary()
-        self._mutating: _Sessions = WeakKeyDictionary()
 
     @property
     def is_open(self) -> bool:
@@ -236,6 +236,12 @@ class Transport:
         for loop, session in self._closable(self._reading):
             self._reading.pop(loop, None)
             session.detach()
+
+    def __del__(self) -> None:
+        # aiohttp would warn of each session; the client has warned of all of them.
+        for sessions in self._sessions:
+            for _, session in self._closable(sessions):
+                session.detach()
 
 
 _CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
