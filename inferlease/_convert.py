@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from attrs import frozen
 from cattrs import Converter
@@ -163,12 +163,17 @@ def make_converter() -> Converter:
     return converter
 
 
+class _HasState(Protocol):
+    def snapshot(self) -> InstanceState: ...
+
+
 def _is_state(cls: object) -> bool:
-    return isinstance(cls, type) and issubclass(cls, InstanceState)
+    """Whether it is `InstanceState`, or a class whose objects stand for one and are made of the same attributes."""
+    return isinstance(cls, type) and hasattr(cls, "snapshot")
 
 
-def _state_unstructure_hook(_: type, converter: Converter) -> Callable[[InstanceState], Raw]:
-    def unstructure(state: InstanceState) -> Raw:
+def _state_unstructure_hook(_: type, converter: Converter) -> Callable[[_HasState], Raw]:
+    def unstructure(state: _HasState) -> Raw:
         return {name: converter.unstructure(value) for name, value in state.snapshot().__dict__.items()}
 
     return unstructure

@@ -57,7 +57,9 @@ class Core:
         """Start an instance that is the caller's once this returns."""
         start = self.begin(args)
         try:
-            return await start.taken()
+            state = await start.taken()
+            _keeper.call_unless_delivered(start.undo)
+            return state
         finally:
             self.held.discard(start)
 

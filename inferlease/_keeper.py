@@ -20,7 +20,20 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Job", "Jobs", "call_at_exit", "forget_at_exit", "is_exiting", "is_in_job", "submit"]
+__all__ = [
+    "Job",
+    "Jobs",
+    "call_at_exit",
+    "call_unless_delivered",
+    "forget_at_exit",
+    "is_exiting",
+    "is_here",
+    "is_in_job",
+    "loop",
+    "owns",
+    "submit",
+    "undelivered",
+]
 
 T = TypeVar("T")
 
@@ -37,6 +50,19 @@ _in_job: contextvars.ContextVar[bool] = contextvars.ContextVar("in_job", default
 def is_in_job() -> bool:
     """Whether the caller is the work of a job."""
     return _in_job.get()
+
+
+# What to undo if a caller in another thread is interrupted before it has the result of its call.
+undelivered: contextvars.ContextVar[list[Callable[[], object]] | None] = contextvars.ContextVar(
+    "undelivered", default=None
+)
+
+
+def call_unless_delivered(undo: Callable[[], object]) -> None:
+    """Have `undo` run if the result of the current call never reaches its caller, who is in another thread."""
+    calls = undelivered.get()
+    if calls is not None:
+        calls.append(undo)
 
 
 class Job(Generic[T]):
@@ -188,14 +214,12 @@ class Jobs:
         self._open: set[Job[Any]] = set()
         self._pid = os.getpid()
         self._then: Callable[[], Coroutine[Any, Any, None]] | None = None
-        self._used = False
 
     def submit(
         self, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None = None
     ) -> Job[T]:
         """As the function `submit`."""
         self._disinherit()
-        self._used = True
         job = submit(work, bound=bound, describe=describe)
         self._open.add(job)
         job.add_done_callback(lambda: self._ended(job))
@@ -204,7 +228,7 @@ class Jobs:
     def close(self, then: Callable[[], Coroutine[Any, Any, None]]) -> Job[None] | None:
         """Run `then` on the keeper after the last job. Returns its job if that is now, else `None`."""
         self._disinherit()
-        if not self._used:
+        if _current is None:
             return None
         self._then = then
         return None if self._open else submit(then, bound=_GRACE)
@@ -239,6 +263,21 @@ def _keeper() -> _Keeper:
                 _current = _Keeper()
                 _register_exit()
     return _current
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """The keeper's loop, whose thread is begun with the first call."""
+    return _keeper().loop
+
+
+def is_here() -> bool:
+    """Whether the caller is in the keeper's thread."""
+    return _current is not None and threading.get_ident() == _current.thread.ident
+
+
+def owns(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether `loop` is the keeper's."""
+    return _current is not None and loop is _current.loop
 
 
 def is_exiting() -> bool:

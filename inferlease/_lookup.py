@@ -35,6 +35,7 @@ class Lookup:
         self._born: dict[str, float] = {}
         self._warned: set[str] = set()
         self._pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = WeakKeyDictionary()
+        self._release_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = WeakKeyDictionary()
 
     def decode_instance(self, payload: object, asked: str | None = None) -> InstanceState:
         """The instance of an answer. Raises DecodeError, also where it is another one than was asked for."""
@@ -121,15 +122,16 @@ class Lookup:
     # ---- polling: a single attempt each, the next tick is the retry --------------------------------
 
     def poller(self) -> Poller:
-        """The poller of the running loop."""
+        """The poller of the running loop; releases have one of their own."""
         loop = asyncio.get_running_loop()
-        poller = self._pollers.get(loop)
+        pollers, interval = self._pollers, self._poll_interval
+        if is_in_job():
+            pollers = self._release_pollers
+            # A release has to see the stop in time, whatever suits the user's waits.
+            interval = None if interval is None else min(interval, LONGEST_INTERVAL)
+        poller = pollers.get(loop)
         if poller is None:
-            interval = self._poll_interval
-            if interval is not None and is_in_job():
-                # A release has to see the stop in time, whatever suits the user's waits.
-                interval = min(interval, LONGEST_INTERVAL)
-            poller = self._pollers[loop] = Poller(self, interval)
+            poller = pollers[loop] = Poller(self, interval)
         return poller
 
     async def one(self, instance_id: str) -> InstanceState | None:

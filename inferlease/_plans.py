@@ -329,8 +329,8 @@ def plan_of(cls: type, converter: Converter) -> _Plan:
 # parts are shared: the same as the plan, at a fifth of the time.
 
 
-def state_hook(cls: type, converter: Converter) -> Hook:
-    plan = plan_of(cls, converter)
+def state_hook(_: type, converter: Converter) -> Hook:
+    plan = plan_of(InstanceState, converter)
     parts = (InstanceArgs, InstanceStatus, WorkerStatus, InitProgress)
     hooks: list[Hook] = [converter.get_structure_hook(part) for part in parts]
     time_hook: Hook = converter.get_structure_hook(datetime)

@@ -234,8 +234,9 @@ class Transport:
     def detach(self) -> None:
         """Let go of the sessions that nobody can close any more, those of the loops of users."""
         for loop, session in self._closable(self._reading):
-            self._reading.pop(loop, None)
-            session.detach()
+            if not _keeper.owns(loop):
+                self._reading.pop(loop, None)
+                session.detach()
 
     def __del__(self) -> None:
         # aiohttp would warn of each session; the client has warned of all of them.

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeAlias
 
 from ._printing import printable
-from ._watch import Follower, Observation, Poller, Reporter, call_back, is_transient
+from ._watch import Follower, InCaller, Observation, Poller, Reporter, is_transient
 from .errors import InstanceGoneError, InstanceStoppedError, TransportError, WaitStalledError, WaitTimeoutError
 from .objects import InstanceEvent, InstanceState
 
@@ -105,10 +105,13 @@ class Wait:
         event = self._reporter.event(state)
         if self._on_progress is None or event is None:
             return
-        scope = asyncio.timeout(max(self._deadline - time.monotonic(), 0))
+        result = self._on_progress(event)
+        if not isinstance(result, Awaitable):
+            return
+        scope = asyncio.timeout(None if isinstance(result, InCaller) else max(self._deadline - time.monotonic(), 0))
         try:
             async with scope:
-                await call_back(self._on_progress, event)
+                await result
         except TimeoutError:
             if not scope.expired():
                 raise

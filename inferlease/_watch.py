@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from attrs import define, field, frozen
 
 from .errors import InferleaseError
 from .objects import InstanceEvent, InstanceState
 
-__all__ = ["Follower", "Observation", "Poller", "Reader", "Reporter", "call_back", "is_transient"]
+__all__ = ["Follower", "InCaller", "Observation", "Poller", "Reader", "Reporter", "is_transient"]
 
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.5, 15.0
 _JITTER = 0.1
@@ -288,8 +288,11 @@ class Reporter:
         )
 
 
-async def call_back(callback: Callable[[InstanceEvent], object], event: InstanceEvent) -> None:
-    """Call a plain or an async callback."""
-    result = callback(event)
-    if isinstance(result, Awaitable):
-        await result
+@frozen
+class InCaller:
+    """What a callback returns that runs in the thread of a synchronous caller, where no deadline can end it."""
+
+    answer: Awaitable[object]
+
+    def __await__(self) -> Generator[Any, Any, object]:
+        return self.answer.__await__()

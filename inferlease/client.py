@@ -13,7 +13,7 @@ from typing import Self
 import anyio
 from cattrs import Converter
 
-from . import _requests
+from . import _keeper, _requests
 from ._auth import Credentials, InferenceKey
 from ._convert import make_converter
 from ._core import Core
@@ -178,7 +178,8 @@ class Client:
                 await _released(releases)
             finally:
                 closing = self._core.jobs.close(self._close_on_keeper)
-                await self._transport.close()
+                if not _keeper.is_here():
+                    await self._transport.close()
                 if closing is not None:
                     await closing.wait()
 
@@ -209,6 +210,8 @@ class Client:
         if transport is not None and not transport.closed and transport.is_open:
             warnings.warn("a Client was never closed", ResourceWarning, stacklevel=2, source=self)
             transport.detach()
+            if not _keeper.is_exiting():
+                self._core.jobs.close(transport.close)
 
 
 async def _released(releases: list[Job[InstanceState | None]]) -> None:

@@ -9,6 +9,7 @@ from types import TracebackType
 import anyio
 from attrs import frozen
 
+from . import _keeper
 from ._core import Core
 from ._pending import PendingStart
 from ._transport import require_asyncio
@@ -88,6 +89,7 @@ class Lease:
         except BaseException as error:
             await self._leave(error)
             raise
+        _keeper.call_unless_delivered(lambda: self._core.undo(start))
         return instance
 
     async def _started(self, start: PendingStart) -> InstanceState:

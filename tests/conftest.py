@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inferlease import Client
     from tests.faults import FaultyEmulator
     from tests.raw_server import RawServer
+    from tests.worlds import Api, World
 
 SCRUBBED_PREFIXES = ("CORTECS_", "OPENAI_", "INFERLEASE_")
 SCRUBBED_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC")
@@ -117,12 +118,33 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[FaultyEmulator]:
         yield server
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "world" in metafunc.fixturenames:
+        only = metafunc.definition.get_closest_marker("async_only")
+        metafunc.parametrize("world", ["async"] if only else ["async", "sync"], indirect=True)
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> World:
+    """Which of the two APIs: what is tested through `either` or `client` is tested through both."""
+    world: World = request.param
+    return world
+
+
+@pytest.fixture
+def either(world: World) -> Api:
+    """One of the two APIs, to be used as the asynchronous one."""
+    from tests.worlds import Api
+
+    return Api(world)
+
+
 @pytest_asyncio.fixture
-async def client(emulator: FaultyEmulator) -> AsyncIterator[Client]:
+async def client(emulator: FaultyEmulator, either: Api) -> AsyncIterator[Client]:
     """A client of `emulator` that polls fast; whatever it still has to do ends before the emulator does."""
     from tests.emulator.support import until
 
-    async with emulator.client(poll_interval=0.02) as entered:
+    async with either.connect(emulator, poll_interval=0.02) as entered:
         yield entered
     await until(lambda: not entered._core.jobs._open)
 

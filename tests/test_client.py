@@ -14,20 +14,21 @@ from inferlease.objects import InstanceArgs
 
 if TYPE_CHECKING:
     from inferlease.emulator import Emulator
+    from tests.worlds import Api
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 
 @pytest.mark.asyncio
-async def test_it_works_without_being_entered(emulator: Emulator) -> None:
-    client = emulator.client()
+async def test_it_works_without_being_entered(emulator: Emulator, either: Api) -> None:
+    client = either.connect(emulator)
     assert (await client.account.balance()).currency == "EUR"
     await client.close()
 
 
 @pytest.mark.asyncio
-async def test_closing_it_twice_is_fine(emulator: Emulator) -> None:
-    client = emulator.client()
+async def test_closing_it_twice_is_fine(emulator: Emulator, either: Api) -> None:
+    client = either.connect(emulator)
     await client.account.balance()
     await client.close()
     await client.close()
@@ -39,8 +40,8 @@ async def test_closing_one_that_was_never_used_is_fine() -> None:
 
 
 @pytest.mark.asyncio
-async def test_never_closing_it_is_a_resource_warning(emulator: Emulator) -> None:
-    client = emulator.client()
+async def test_never_closing_it_is_a_resource_warning(emulator: Emulator, either: Api) -> None:
+    client = either.connect(emulator)
     await client.account.balance()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -71,9 +72,9 @@ def test_it_works_on_one_loop_after_another(emulator: Emulator) -> None:
 
 
 @pytest.mark.asyncio
-async def test_no_connection_or_task_is_left_behind(emulator: Emulator) -> None:
+async def test_no_connection_or_task_is_left_behind(emulator: Emulator, either: Api) -> None:
     before = asyncio.all_tasks()
-    async with emulator.client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
+    async with either.connect(emulator, poll_interval=0.02) as client, client.lease(MODEL) as instance:
         await instance.refresh()
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
@@ -106,11 +107,13 @@ def test_missing_credentials_are_no_error_yet() -> None:
 
 
 @pytest.mark.asyncio
-async def test_arguments_win_over_the_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_arguments_win_over_the_environment(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, either: Api
+) -> None:
     monkeypatch.setenv("CORTECS_API_BASE_URL", "https://elsewhere.invalid/api/v1")
     monkeypatch.setenv("CORTECS_CLIENT_ID", "somebody")
     monkeypatch.setenv("CORTECS_CLIENT_SECRET", "else")
-    async with emulator.client() as client:
+    async with either.connect(emulator) as client:
         assert (await client.account.balance()).currency == "EUR"
 
 

@@ -608,6 +608,7 @@ VERBS = [
 ]
 
 
+@pytest.mark.async_only(reason="the class differs: see tests/sync")
 async def test_a_pickled_instance_keeps_its_data(client: Client) -> None:
     instance = await client.instances.start(MODEL, num_workers=2)
     copy = pickle.loads(pickle.dumps(instance))  # noqa: S301 - made here
@@ -615,6 +616,7 @@ async def test_a_pickled_instance_keeps_its_data(client: Client) -> None:
     assert copy == instance
 
 
+@pytest.mark.async_only(reason="the class differs: see tests/sync")
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_detached_instance_has_no_verbs(client: Client, verb: str) -> None:
     copy = pickle.loads(pickle.dumps(await client.instances.start(MODEL)))  # noqa: S301 - made here

@@ -109,10 +109,3 @@ async def test_what_follows_the_last_job_of_a_closed_group_runs_after_it() -> No
     await job.wait()
     assert await asyncio.to_thread(followed.wait, 5)
     assert order == ["work", "then"]
-
-
-def test_a_group_that_was_never_used_closes_without_the_keeper() -> None:
-    async def then() -> None:
-        pytest.fail("there is nothing to close")
-
-    assert _keeper.Jobs().close(then) is None

@@ -22,7 +22,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "resources": ("instances", "models", "hardware_types", "account"),
     "lease": ("lease",),
     "composition": ("client",),
+    "facade": ("sync",),
     "users": ("emulator", "cli"),
+    "build time": ("_tools",),
 }
 """Lowest layer first; a name is a module or a subpackage of `inferlease`."""
 

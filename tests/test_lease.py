@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferlease import Client
+    from tests.worlds import Api
 
 pytestmark = pytest.mark.asyncio
 
@@ -92,10 +93,10 @@ async def test_a_stop_that_was_not_observed_raises_with_the_id_and_the_stop_comm
     assert f"inferlease stop {instance.instance_id}" in str(caught.value)
 
 
-async def test_the_release_goes_on_while_the_server_takes_its_time_to_stop() -> None:
+async def test_the_release_goes_on_while_the_server_takes_its_time_to_stop(either: Api) -> None:
     async with (
         Emulator(seconds_per_step=0.01, stop_delay=0.3) as emulator,
-        emulator.client(poll_interval=0.02) as client,
+        either.connect(emulator, poll_interval=0.02) as client,
     ):
         async with client.lease(MODEL) as instance:
             pass
@@ -130,8 +131,8 @@ async def test_a_failed_delete_is_a_warning(
     assert f"instance {instance.instance_id} is stopped but could not be deleted" in caplog.text
 
 
-async def test_an_entry_that_times_out_is_released(slow_emulator: Emulator) -> None:
-    async with slow_emulator.client(poll_interval=0.02) as client:
+async def test_an_entry_that_times_out_is_released(slow_emulator: Emulator, either: Api) -> None:
+    async with either.connect(slow_emulator, poll_interval=0.02) as client:
         with pytest.raises(WaitTimeoutError) as caught:
             async with client.lease(MODEL, timeout=0.2):
                 pytest.fail("the body must not run")
@@ -139,8 +140,8 @@ async def test_an_entry_that_times_out_is_released(slow_emulator: Emulator) -> N
         assert slow_emulator.books().still_billed == []
 
 
-async def test_an_entry_that_stalls_is_released(slow_emulator: Emulator) -> None:
-    async with slow_emulator.client(poll_interval=0.02) as client:
+async def test_an_entry_that_stalls_is_released(slow_emulator: Emulator, either: Api) -> None:
+    async with either.connect(slow_emulator, poll_interval=0.02) as client:
         with pytest.raises(WaitStalledError):
             async with client.lease(MODEL, stall_timeout=0.2):
                 pytest.fail("the body must not run")
@@ -157,8 +158,8 @@ async def test_an_entry_whose_callback_raises_is_released(emulator: Emulator, cl
     assert emulator.books().still_billed == []
 
 
-async def test_an_entry_during_which_the_instance_stops_says_so(slow_emulator: Emulator) -> None:
-    async with slow_emulator.client(poll_interval=0.02) as client:
+async def test_an_entry_during_which_the_instance_stops_says_so(slow_emulator: Emulator, either: Api) -> None:
+    async with either.connect(slow_emulator, poll_interval=0.02) as client:
         lease = client.lease(MODEL)
         entering = asyncio.create_task(lease.acquire())
         while lease.instance is None:  # noqa: ASYNC110 - the start is over when the lease shows its instance
@@ -195,8 +196,8 @@ async def test_bad_arguments_are_refused_before_anything_is_sent(client: Client,
         client.lease(MODEL, **arguments)  # type: ignore[arg-type]
 
 
-async def test_a_probe_without_a_key_is_refused_before_anything_is_started(emulator: Emulator) -> None:
-    async with emulator.client(inference_key=None) as client:
+async def test_a_probe_without_a_key_is_refused_before_anything_is_started(emulator: Emulator, either: Api) -> None:
+    async with either.connect(emulator, inference_key=None) as client:
         with pytest.raises(ConfigurationError, match="INFERLEASE_INFERENCE_KEY"):
             await client.lease(MODEL, probe=True).acquire()
     assert emulator.books().starts == 0
@@ -239,8 +240,8 @@ async def test_a_lease_is_acquired_once(client: Client) -> None:
             await lease.acquire()
 
 
-async def test_closing_the_client_releases_what_is_still_held(emulator: Emulator) -> None:
-    client = emulator.client(poll_interval=0.02)
+async def test_closing_the_client_releases_what_is_still_held(emulator: Emulator, either: Api) -> None:
+    client = either.connect(emulator, poll_interval=0.02)
     leases = [client.lease(MODEL) for _ in range(3)]
     await asyncio.gather(*(lease.acquire() for lease in leases))
     await client.close()
@@ -264,6 +265,7 @@ async def test_a_lease_in_an_asyncio_timeout_that_expires_is_released(emulator: 
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.async_only(reason="it is about coroutines")
 async def test_a_coroutine_that_is_thrown_away_in_its_body_is_released(emulator: Emulator, client: Client) -> None:
     async def hold_on() -> None:
         async with client.lease(MODEL):

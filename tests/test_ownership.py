@@ -15,6 +15,8 @@ from tests.faults import MODEL, FaultyEmulator, emulated
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.worlds import Api
+
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hurried")]
 
 
@@ -111,8 +113,8 @@ async def test_a_log_handler_that_raises_after_the_start_does_not_lose_the_insta
     assert emulator.books().still_billed == []
 
 
-async def test_a_lease_acquired_while_its_client_closes_is_refused(emulator: FaultyEmulator) -> None:
-    client = emulator.client(poll_interval=0.02)
+async def test_a_lease_acquired_while_its_client_closes_is_refused(emulator: FaultyEmulator, either: Api) -> None:
+    client = either.connect(emulator, poll_interval=0.02)
     first, second = client.lease(MODEL), client.lease(MODEL)
     await first.acquire()
     with emulator.hold("stop", "before") as hold:
@@ -138,6 +140,7 @@ async def test_a_lease_that_is_released_while_it_is_entered_ends_with_a_typed_er
     assert emulator.books().starts == 0
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 async def test_a_start_that_is_given_up_between_attempts_is_not_sent_again(
     client: Client, emulator: FaultyEmulator
 ) -> None:
@@ -163,6 +166,7 @@ async def test_a_release_goes_to_the_account_that_started_it(
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.async_only(reason="the synchronous API takes plain functions")
 @emulated(seconds_per_step=1000)
 async def test_an_async_callback_that_never_returns_does_not_hold_up_the_deadline(
     client: Client, emulator: FaultyEmulator
@@ -186,6 +190,7 @@ async def test_the_timeout_of_a_lease_covers_its_start(client: Client, emulator:
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.async_only(reason="nobody else cancels tasks on the loop of the library")
 @emulated(seconds_per_step=0.2)
 async def test_a_wait_outlives_the_cancellation_of_what_polls_for_it(client: Client) -> None:
     instance = await client.instances.start(MODEL)

@@ -15,6 +15,7 @@ from tests.faults import MODEL, FaultyEmulator, edited
 
 if TYPE_CHECKING:
     from inferlease import Client
+    from tests.worlds import Api
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hurried")]
 
@@ -110,8 +111,10 @@ async def test_prices_take_nothing_from_the_retry_budget(client: Client, emulato
     assert client._core.exchange.budget.tokens >= before - 7
 
 
-async def test_prices_that_come_after_the_end_of_the_client_leave_nothing_open(emulator: FaultyEmulator) -> None:
-    client = emulator.client()
+async def test_prices_that_come_after_the_end_of_the_client_leave_nothing_open(
+    emulator: FaultyEmulator, either: Api
+) -> None:
+    client = either.connect(emulator)
     with emulator.hold("hardware_types", "before") as hold:
         await client.instances.start(MODEL)
         await hold.arrived_async()

@@ -502,6 +502,7 @@ def bill_is_closed(emulator: FaultyEmulator, starts: int) -> Callable[[], bool]:
     return lambda: emulator.books().starts == starts and not emulator.books().still_billed
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("verb", ["start", "ensure"])
 async def test_a_start_whose_caller_was_cancelled_is_stopped(
@@ -512,12 +513,14 @@ async def test_a_start_whose_caller_was_cancelled_is_stopped(
     assert posts(emulator) == 1
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 async def test_a_start_cancelled_before_its_post_is_not_sent(client: Client, emulator: FaultyEmulator) -> None:
     await cancel_at(emulator, "list", "unanswered", client.instances.start(MODEL))
     await jobs_end(client)
     assert posts(emulator) == 0
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 async def test_a_start_cancelled_in_the_tick_of_its_answer_is_stopped(client: Client, emulator: FaultyEmulator) -> None:
     """Whoever gets a CancelledError has no instance to stop."""
     with emulator.hold("start", "unanswered") as hold:
@@ -531,6 +534,7 @@ async def test_a_start_cancelled_in_the_tick_of_its_answer_is_stopped(client: Cl
     await until(bill_is_closed(emulator, starts=1))
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 async def test_a_cancelled_start_that_comes_back_unreadable_is_stopped_by_its_id(
     client: Client, emulator: FaultyEmulator
 ) -> None:
@@ -541,6 +545,7 @@ async def test_a_cancelled_start_that_comes_back_unreadable_is_stopped_by_its_id
     await until(bill_is_closed(emulator, starts=1))
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 async def test_a_cancelled_start_is_not_deleted(client: Client, emulator: FaultyEmulator) -> None:
     await cancel_at(emulator, "start", "unanswered", client.instances.start(MODEL))
     await until(bill_is_closed(emulator, starts=1))

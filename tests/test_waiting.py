@@ -29,6 +29,7 @@ from tests.faults import MODEL, FaultyEmulator, edited, emulated, step
 if TYPE_CHECKING:
     from inferlease import Client
     from inferlease.emulator import Operation
+    from tests.worlds import Api
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hurried")]
 
@@ -235,20 +236,30 @@ async def test_the_wall_clock_does_not_matter(client: Client, monkeypatch: pytes
 
 
 @slow
-async def test_one_that_stops_ends_the_wait(client: Client) -> None:
+async def test_one_that_stops_ends_the_wait(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
-    stopping = await client.instances.get(instance.instance_id)
-
-    async def stop(_: InstanceEvent) -> None:
-        if not stopping.is_stopped:
-            await stopping.stop()
-
+    waiting = asyncio.create_task(instance.wait_until_running())
+    await until(lambda: emulator.asked("get"))
+    await client.instances.stop(instance.instance_id)
     with pytest.raises(InstanceStoppedError) as caught:
-        await instance.wait_until_running(on_progress=stop)
+        await waiting
     assert caught.value.last_state is not None
     assert caught.value.last_state.is_stopped
     assert caught.value.instance_id == instance.instance_id
     assert instance.is_stopped
+
+
+@pytest.mark.may_block(reason="the callback does")
+async def test_a_plain_callback_that_outlasts_the_deadline_does_not_spoil_a_usable_instance(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    def linger(event: InstanceEvent) -> None:
+        if event.instance.is_usable:
+            time.sleep(0.7)  # beyond the deadline, wherever the wait was by then
+
+    instance = await client.instances.start(MODEL)
+    await until(lambda: next(iter(emulator.books().instances.values())).usable_at is not None)
+    assert (await instance.wait_until_running(timeout=0.6, on_progress=linger)).is_usable
 
 
 async def test_one_that_was_stopped_before_ends_the_wait(client: Client, emulator: FaultyEmulator) -> None:
@@ -472,6 +483,7 @@ async def test_progress_is_the_mean_of_the_workers_that_report(
     assert events[-1].progress == 1.0
 
 
+@pytest.mark.async_only(reason="the synchronous API takes plain functions")
 async def test_a_callback_may_be_async(client: Client) -> None:
     instance = await client.instances.start(MODEL)
     events: list[InstanceEvent] = []
@@ -539,8 +551,8 @@ async def test_a_probe_that_hangs_does_not_outlast_the_wait(client: Client, emul
 
 
 @slow
-async def test_a_probe_without_a_key_fails_before_anything_is_polled(emulator: FaultyEmulator) -> None:
-    async with emulator.client(inference_key=None) as client:
+async def test_a_probe_without_a_key_fails_before_anything_is_polled(emulator: FaultyEmulator, either: Api) -> None:
+    async with either.connect(emulator, inference_key=None) as client:
         instance = await client.instances.start(MODEL)
         with pytest.raises(ConfigurationError, match="INFERLEASE_INFERENCE_KEY"):
             await instance.wait_until_running(probe=True)

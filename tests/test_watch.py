@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from inferlease import Client, Instance
+    from tests.worlds import Api
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hurried")]
 
@@ -222,9 +223,9 @@ async def test_a_watch_that_is_left_ends_its_polls(client: Client) -> None:
 
 
 @at_once
-async def test_a_stopped_instance_can_be_restarted_from_within_its_watch(emulator: FaultyEmulator) -> None:
+async def test_a_stopped_instance_can_be_restarted_from_within_its_watch(emulator: FaultyEmulator, either: Api) -> None:
     """The wait must not be told of the stop that came before the restart."""
-    async with emulator.client(poll_interval=0.3) as client:
+    async with either.connect(emulator, poll_interval=0.3) as client:
         instance = await client.instances.start(MODEL)
         await client.instances.stop(instance.instance_id)
         async for event in instance.watch():

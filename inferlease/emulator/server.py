@@ -21,6 +21,7 @@ from inferlease.emulator.life import Clock, Pace
 from inferlease.emulator.provisioning import CLIENT_ID, CLIENT_SECRET, Provisioning, Tokens
 
 if TYPE_CHECKING:
+    import inferlease.sync
     from inferlease import Client
 
 
@@ -149,6 +150,12 @@ class Emulator:
     def client(self, **overrides: Any) -> "Client":
         """An async client of this emulator; `overrides` are arguments of `inferlease.Client`."""
         from inferlease import Client
+
+        return Client(**(self._client_settings() | overrides))
+
+    def sync_client(self, **overrides: Any) -> "inferlease.sync.Client":
+        """A synchronous client of this emulator; `overrides` are arguments of `inferlease.sync.Client`."""
+        from inferlease.sync import Client
 
         return Client(**(self._client_settings() | overrides))
 

@@ -1,0 +1,1 @@
+"""Tools for building the package; they are not part of it."""

@@ -1,0 +1,172 @@
+# Generated from inferlease/__init__.py by `python -m inferlease._tools.gen_sync`: do not edit.
+"""Inferlease for synchronous code: the names of `inferlease`, without `await`.
+
+Data and errors are the same objects in both. The work runs on a thread of the library's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+_HOME = {
+    "client": ("Client",),
+    "instances": ("Instance", "Instances"),
+    "lease": ("Lease",),
+    "models": ("Models",),
+    "hardware_types": ("HardwareTypes",),
+    "account": ("Account",),
+    "._convert": ("InvalidItem", "Listing"),
+    ".objects": (
+        "Balance",
+        "Creator",
+        "HardwareConfig",
+        "HardwareInfo",
+        "HardwareType",
+        "InitProgress",
+        "InstanceArgs",
+        "InstanceEvent",
+        "InstanceState",
+        "InstanceStatus",
+        "ModelDetail",
+        "ModelPreview",
+        "PriceInfo",
+        "WorkerStatus",
+    ),
+    ".errors": (
+        "APIError",
+        "AuthenticationError",
+        "ConfigurationError",
+        "ConflictError",
+        "DecodeError",
+        "DetachedInstanceError",
+        "InferleaseError",
+        "InstanceGoneError",
+        "InstanceStoppedError",
+        "InvalidArgumentError",
+        "NoCapacityError",
+        "NotFoundError",
+        "OutcomeUnknownError",
+        "PaymentRequiredError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ServerError",
+        "StartOutcomeUnknownError",
+        "StartRefusedError",
+        "TransportError",
+        "WaitStalledError",
+        "WaitTimeoutError",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+if TYPE_CHECKING:
+    from inferlease._convert import InvalidItem, Listing
+    from inferlease.errors import (
+        APIError,
+        AuthenticationError,
+        ConfigurationError,
+        ConflictError,
+        DecodeError,
+        DetachedInstanceError,
+        InferleaseError,
+        InstanceGoneError,
+        InstanceStoppedError,
+        InvalidArgumentError,
+        NoCapacityError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        RateLimitError,
+        ServerError,
+        StartOutcomeUnknownError,
+        StartRefusedError,
+        TransportError,
+        WaitStalledError,
+        WaitTimeoutError,
+    )
+    from inferlease.objects import (
+        Balance,
+        Creator,
+        HardwareConfig,
+        HardwareInfo,
+        HardwareType,
+        InitProgress,
+        InstanceArgs,
+        InstanceEvent,
+        InstanceState,
+        InstanceStatus,
+        ModelDetail,
+        ModelPreview,
+        PriceInfo,
+        WorkerStatus,
+    )
+
+    from .account import Account
+    from .client import Client
+    from .hardware_types import HardwareTypes
+    from .instances import Instance, Instances
+    from .lease import Lease
+    from .models import Models
+else:
+
+    def __getattr__(name: str) -> object:
+        module = _MODULE_OF.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_MODULE_OF})
+
+
+__all__ = [
+    "APIError",
+    "Account",
+    "AuthenticationError",
+    "Balance",
+    "Client",
+    "ConfigurationError",
+    "ConflictError",
+    "Creator",
+    "DecodeError",
+    "DetachedInstanceError",
+    "HardwareConfig",
+    "HardwareInfo",
+    "HardwareType",
+    "HardwareTypes",
+    "InferleaseError",
+    "InitProgress",
+    "Instance",
+    "InstanceArgs",
+    "InstanceEvent",
+    "InstanceGoneError",
+    "InstanceState",
+    "InstanceStatus",
+    "InstanceStoppedError",
+    "Instances",
+    "InvalidArgumentError",
+    "InvalidItem",
+    "Lease",
+    "Listing",
+    "ModelDetail",
+    "ModelPreview",
+    "Models",
+    "NoCapacityError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "PriceInfo",
+    "RateLimitError",
+    "ServerError",
+    "StartOutcomeUnknownError",
+    "StartRefusedError",
+    "TransportError",
+    "WaitStalledError",
+    "WaitTimeoutError",
+    "WorkerStatus",
+]

@@ -1,0 +1,203 @@
+"""Calls of the async API from any thread: the work runs on the keeper's loop, its caller waits here.
+
+The facade's modules are generated; this one, which they stand on, is written by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from inferlease import _keeper
+from inferlease._convert import Listing
+from inferlease._watch import InCaller
+from inferlease.errors import ConfigurationError, InvalidArgumentError
+from inferlease.objects import InstanceEvent
+
+__all__ = ["in_caller", "iterate", "listing", "optional", "run", "run_to"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
+
+_current: contextvars.ContextVar[_Call[Any]] = contextvars.ContextVar("_current")
+
+
+def run(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of `await function(*args, **kwargs)`; raises what that raises.
+
+    An exception in the waiting thread, such as KeyboardInterrupt, cancels the call and waits for its end before
+    it is raised. Each further one cancels again, as a further cancellation does in the async world.
+    """
+    return _Call(partial(function, *args, **kwargs)).result(_as_it_is)
+
+
+def run_to(convert: Callable[[T], R], function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> R:
+    """`convert` of the result of `run`."""
+    return _Call(partial(function, *args, **kwargs)).result(convert)
+
+
+def _as_it_is(value: T) -> T:
+    return value
+
+
+class _Call(Generic[T]):
+    """One call: its task on the keeper's loop, and its caller, who waits and runs callbacks meanwhile."""
+
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+        if sys.is_finalizing():
+            raise ConfigurationError("the interpreter is exiting: nothing can be called any more")
+        if _keeper.is_here():
+            raise ConfigurationError(
+                "a synchronous call from the library's own thread would wait for itself: call from a thread of yours"
+            )
+        self._work = work
+        self._loop = _keeper.loop()
+        self._task: asyncio.Task[None] | None = None
+        self._is_running = False
+        self._is_done = False
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._undo: list[Callable[[], object]] = []
+        # Callbacks for the caller to run, and `None` once the call is done. An interrupt may swallow an item that
+        # was taken: that the call is done stands in `_is_done` before the `None` is sent.
+        self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    # ---- in the caller's thread ----------------------------------------------------------------------
+
+    def result(self, convert: Callable[[T], R]) -> R:
+        """Make the call; returns `convert` of its result, or raises its error."""
+        try:
+            context = contextvars.copy_context()
+            context.run(_current.set, self)
+            context.run(_keeper.undelivered.set, self._undo)
+            self._loop.call_soon_threadsafe(self._start, context=context)
+            while not self._is_done:
+                callback = self._inbox.get()
+                if callback is not None:
+                    callback()
+            if self._error is None:
+                return convert(cast(T, self._result))
+            raise self._error  # noqa: TRY301 (a function for it would be one more frame in the user's traceback)
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            self._error = None  # its traceback holds this frame
+
+    def _abandon(self) -> None:
+        """End the call, whose result the caller will not have, and undo what it has brought about."""
+        is_interrupted = True
+        while not self._is_done:
+            try:
+                if is_interrupted:
+                    self._loop.call_soon_threadsafe(self._cancel)
+                    is_interrupted = False
+                self._inbox.get()
+            except BaseException:  # noqa: BLE001 (the first one is raised; this one cancels again)
+                is_interrupted = True
+        while self._undo:
+            self._undo.pop()()
+
+    # ---- on the keeper's loop ------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if not self._is_done:
+            self._task = self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        self._is_running = True
+        try:
+            self._result = await self._work()
+        except BaseException as error:  # noqa: BLE001 (whatever it is, it is for the caller)
+            self._error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+            self._undo.clear()
+        self._end()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        if not self._is_running:
+            self._end()
+
+    def _end(self) -> None:
+        self._is_done = True
+        self._inbox.put(None)
+
+    async def relay(self, callback: Callable[[InstanceEvent], object], event: InstanceEvent) -> object:
+        """Have the caller call `callback`; returns what it returns and raises what it raises."""
+        answer: asyncio.Future[Callable[[], object]] = self._loop.create_future()
+
+        def call_back() -> None:
+            try:
+                result = callback(event)
+            except Exception as error:  # noqa: BLE001 (it is for the call, which ends with it)
+                outcome: Callable[[], object] = partial(_raise, error)
+            else:
+                outcome = partial(_as_it_is, result)
+            self._loop.call_soon_threadsafe(_set, answer, outcome)
+
+        self._inbox.put(call_back)
+        return (await answer)()
+
+
+def _raise(error: Exception) -> object:
+    raise error
+
+
+def _set(answer: asyncio.Future[Callable[[], object]], outcome: Callable[[], object]) -> None:
+    if not answer.done():
+        answer.set_result(outcome)
+
+
+def in_caller(callback: Callable[[InstanceEvent], object] | None) -> Callable[[InstanceEvent], object] | None:
+    """`callback`, to be called in the thread of whoever waits; what it raises reaches that caller."""
+    if callback is None:
+        return None
+    if inspect.iscoroutinefunction(callback):
+        raise InvalidArgumentError("on_progress is an async function: the synchronous API takes plain ones only")
+    return lambda event: InCaller(_current.get().relay(callback, event))
+
+
+def iterate(function: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+    """The items of an async generator; leaving the iteration early ends the generator too."""
+    items, pid = cast("AsyncGenerator[T, None]", function()), os.getpid()
+    try:
+        while True:
+            if os.getpid() != pid:
+                raise ConfigurationError("an iteration that the parent process began cannot go on in a forked child")
+            try:
+                item = run(items.__anext__)
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        if os.getpid() == pid and not sys.is_finalizing():
+            _end(items)
+
+
+def _end(items: AsyncGenerator[Any, None]) -> None:
+    async def close() -> None:
+        await items.aclose()
+
+    if _keeper.is_here():  # collected there, where nobody may wait
+        _keeper.submit(close, bound=0.0)
+    else:
+        run(close)
+
+
+def optional(convert: Callable[[T], R]) -> Callable[[T | None], R | None]:
+    """`convert` for what may be `None`."""
+    return lambda value: None if value is None else convert(value)
+
+
+def listing(convert: Callable[[T], R]) -> Callable[[Listing[T]], Listing[R]]:
+    """`convert` for each item of a listing."""
+    return lambda items: Listing(map(convert, items), invalid=items.invalid, conflicting=items.conflicting)

@@ -1,0 +1,148 @@
+# Generated from inferlease/client.py by `python -m inferlease._tools.gen_sync`: do not edit.
+"""The client: where the parts are put together."""
+
+from __future__ import annotations
+
+from ssl import SSLContext
+from types import TracebackType
+from typing import Self
+
+from cattrs import Converter
+
+from inferlease import client as _async
+from inferlease.instances import OnProgress
+
+from . import _bridge, _facade
+from .account import Account
+from .hardware_types import HardwareTypes
+from .instances import Instances
+from .lease import Lease
+from .models import Models
+
+__all__ = ["Client"]
+
+
+class Client(_facade.Facade[_async.Client]):
+    """A client of the provisioning API.
+
+    `with Client() as client:`, or `client.close()` at the end. Closing releases every lease that
+    is still held.
+
+    Args:
+        client_id: By default `CORTECS_CLIENT_ID`; needed by the first call that needs credentials.
+        client_secret: By default `CORTECS_CLIENT_SECRET`.
+        base_url: By default `CORTECS_API_BASE_URL`, else the public service. `http` only to loopback.
+        inference_key: The key for inference on an instance. By default `INFERLEASE_INFERENCE_KEY`, else
+            `OPENAI_API_KEY`, unless that is another provider's (`sk-proj-…`).
+        timeout: Seconds that one request may take, its retries included.
+        poll_interval: Seconds between polls while waiting; by default adaptive, from 0.5 to 15.
+        proxy: URL of a proxy; `None` takes it from `HTTPS_PROXY` and `NO_PROXY`, `False` uses none.
+        ssl: A context of your own, such as one for a private certificate authority.
+
+    Attributes:
+        instances: Start, find, stop instances.
+        models: What can be served.
+        hardware_types: What it can be served on, and prices.
+        account: The balance.
+        converter: The cattrs converter that decodes answers; hooks registered on it are honoured.
+
+    Raises:
+        InvalidArgumentError: `timeout` or `poll_interval` is not a positive number.
+        ConfigurationError: `base_url` is not a URL to which secrets may be sent.
+    """
+
+    def __init__(
+        self,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        *,
+        base_url: str | None = None,
+        inference_key: str | None = None,
+        timeout: float = 30.0,
+        poll_interval: float | None = None,
+        proxy: str | bool | None = None,
+        ssl: SSLContext | None = None,
+    ) -> None:
+        self._inner = _async.Client(
+            client_id,
+            client_secret,
+            base_url=base_url,
+            inference_key=inference_key,
+            timeout=timeout,
+            poll_interval=poll_interval,
+            proxy=proxy,
+            ssl=ssl,
+        )
+        self.converter: Converter = self._inner.converter
+        self.instances: Instances = Instances._of(self._inner.instances)
+        self.models: Models = Models._of(self._inner.models)
+        self.hardware_types: HardwareTypes = HardwareTypes._of(self._inner.hardware_types)
+        self.account: Account = Account._of(self._inner.account)
+
+    def lease(
+        self,
+        model: str,
+        *,
+        hardware_type_id: str | None = None,
+        context_length: int | None = None,
+        billing_interval: str | None = None,
+        num_workers: int | None = None,
+        timeout: float = 900.0,
+        stall_timeout: float | None = None,
+        probe: bool = False,
+        on_progress: OnProgress | None = None,
+        delete: bool = True,
+        release_timeout: float = 120.0,
+    ) -> Lease:
+        """A lease of a dedicated instance; nothing is started until it is entered or acquired.
+
+        Args:
+            model: Hugging Face name (`org/model`) or model id (`org--model`).
+            hardware_type_id: As for `instances.start`; so are the next three.
+            context_length: In tokens.
+            billing_interval: `per_minute` or `per_hour`.
+            num_workers: From 1 to 8.
+            timeout: Seconds at most until the instance is usable, the start included.
+            stall_timeout: Seconds at most without a step of any worker; `None` for no such bound.
+            probe: Also wait until the instance answers inference requests.
+            on_progress: Called with each change while waiting.
+            delete: Delete the instance once it is stopped.
+            release_timeout: Seconds at most until the instance is seen stopped.
+
+        Raises:
+            InvalidArgumentError: An argument is refused; nothing was sent.
+        """
+        inner = self._inner.lease(
+            model,
+            hardware_type_id=hardware_type_id,
+            context_length=context_length,
+            billing_interval=billing_interval,
+            num_workers=num_workers,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            probe=probe,
+            on_progress=_bridge.in_caller(on_progress),
+            delete=delete,
+            release_timeout=release_timeout,
+        )
+        return Lease._of(inner)
+
+    def close(self) -> None:
+        """Release every lease that is still held, and close the connections. Idempotent.
+
+        Raises:
+            OutcomeUnknownError: A leased instance was not seen to stop; the message says how to stop it.
+        """
+        _bridge.run(self._inner.close)
+
+    def __enter__(self) -> Self:
+        _bridge.run(self._inner.__aenter__)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _bridge.run(self._inner.__aexit__, kind, error, traceback)

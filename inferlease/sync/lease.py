@@ -1,0 +1,66 @@
+# Generated from inferlease/lease.py by `python -m inferlease._tools.gen_sync`: do not edit.
+"""The lease: start, wait, use, release."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from inferlease import lease as _async
+
+from . import _bridge, _facade
+from .instances import Instance
+
+__all__ = ["Lease"]
+
+
+class Lease(_facade.Facade[_async.Lease]):
+    """A dedicated instance for as long as the work takes. Made by `client.lease()`.
+
+    `with lease as instance:` starts the instance, waits until it is usable, and stops it at the end,
+    whatever happens in between. `acquire()` and `release()` are for code that can't use `with`.
+    """
+
+    @property
+    def instance(self) -> Instance | None:
+        """The leased instance, once it was started; after the release as it was last seen."""
+        return _bridge.optional(Instance._of)(self._inner.instance)
+
+    def acquire(self) -> Instance:
+        """Start the instance and wait until it is usable. If that fails, it is released before this raises.
+
+        Raises:
+            StartRefusedError: The server refused; a NoCapacityError if the hardware is not available.
+            StartOutcomeUnknownError: It may have been started: the error has the candidates.
+            WaitTimeoutError: It was not usable within `timeout`.
+            InstanceStoppedError: It stopped.
+            InstanceGoneError: It no longer exists.
+            ConfigurationError: Credentials are missing, or with `probe` the key for inference.
+            APIError: The server refused for another reason, such as a PaymentRequiredError.
+            TransportError: Nothing was sent.
+        """
+        return _bridge.run_to(Instance._of, self._inner.acquire)
+
+    def release(self) -> None:
+        """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
+
+        Cancelling the caller ends the wait, never the release.
+
+        Raises:
+            OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
+        """
+        _bridge.run(self._inner.release)
+
+    def __enter__(self) -> Instance:
+        try:
+            return _bridge.run_to(Instance._of, self._inner.__aenter__)
+        except BaseException as error:  # an interrupt may come when the result is there already
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _bridge.run(self._inner.__aexit__, kind, error, traceback)
