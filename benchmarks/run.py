@@ -11,10 +11,11 @@ import sys
 
 import decoding
 import get_cpu
+import get_wall
 import imports
 from figures import table
 
-BENCHMARKS = {"get_cpu": get_cpu, "decoding": decoding, "imports": imports}
+BENCHMARKS = {"get_cpu": get_cpu, "get_wall": get_wall, "decoding": decoding, "imports": imports}
 
 
 def main() -> int:

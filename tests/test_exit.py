@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.processes import run_script
+
 if TYPE_CHECKING:
     from inferlease.emulator import Emulator
     from tests.faults import FaultyEmulator
@@ -73,14 +75,7 @@ CODES = {"sys.exit": 3, "exception": 1}
 
 
 def run(emulator: Emulator, script: str, *flags: str, prelude: str = ACQUIRE) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *flags, "-c", prelude + script],
-        env={**os.environ, **emulator.environment()},
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
+    return run_script(emulator, prelude + script, *flags)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -218,8 +218,10 @@ class ClassWriter:
             self._out.note(self._module, argument.annotation)
         self._out.note(self._module, *arguments.defaults, *arguments.kw_defaults, function.returns)
         # The text as it stands, from `def` to the colon: it does not depend on the Python that generates.
-        lines = self._module.source.splitlines()[function.lineno - 1 : function.body[0].lineno - 1]
-        text = "\n".join(lines)
+        body = function.body[0]
+        lines = self._module.source.splitlines()[function.lineno - 1 : body.lineno]
+        lines[-1] = lines[-1][: body.col_offset]
+        text = "\n".join(lines).strip()
         text = text[text.index("def ") :].replace(f"def {function.name}", f"def {self._new_name(function)}", 1)
         returns = self._module.text(function.returns)
         for name, replacement in ITERATORS.items():
@@ -247,8 +249,8 @@ class ClassWriter:
             return
         self._out.add(2, "try:")
         self._write_body(function, depth=3)
-        self._out.add(2, "except BaseException as error:  # an interrupt may come when the result is there already")
-        self._out.add(3, "self.__exit__(type(error), error, error.__traceback__)", "raise")
+        self._out.add(2, "except BaseException:  # an interrupt may come when the result is there already")
+        self._out.add(3, "_bridge.throw_away(self._inner)", "raise")
 
     def _write_body(self, function: Function, *, depth: int = 2) -> None:
         inner, returns = f"self._inner.{function.name}", self._module.text(function.returns or function)

@@ -11,6 +11,7 @@ import inspect
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -21,7 +22,7 @@ from inferlease._watch import InCaller
 from inferlease.errors import ConfigurationError, InvalidArgumentError
 from inferlease.objects import InstanceEvent
 
-__all__ = ["in_caller", "iterate", "listing", "optional", "run", "run_to"]
+__all__ = ["in_caller", "iterate", "listing", "optional", "run", "run_to", "throw_away"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,6 +47,11 @@ def run_to(convert: Callable[[T], R], function: Callable[P, Awaitable[T]], *args
 
 def _as_it_is(value: T) -> T:
     return value
+
+
+def throw_away(manager: AbstractAsyncContextManager[Any]) -> None:
+    """Leave an async context manager without waiting for what that takes, as a generator that is thrown away does."""
+    run(manager.__aexit__, GeneratorExit, GeneratorExit(), None)
 
 
 class _Call(Generic[T]):
@@ -128,6 +134,7 @@ class _Call(Generic[T]):
             self._end()
 
     def _end(self) -> None:
+        self._task = None  # its context holds this call
         self._is_done = True
         self._inbox.put(None)
 

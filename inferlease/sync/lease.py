@@ -53,8 +53,8 @@ class Lease(_facade.Facade[_async.Lease]):
     def __enter__(self) -> Instance:
         try:
             return _bridge.run_to(Instance._of, self._inner.__aenter__)
-        except BaseException as error:  # an interrupt may come when the result is there already
-            self.__exit__(type(error), error, error.__traceback__)
+        except BaseException:  # an interrupt may come when the result is there already
+            _bridge.throw_away(self._inner)
             raise
 
     def __exit__(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,16 +10,11 @@ from typing import IO, Any, Self
 
 from attrs import Factory, define
 
+from tests.terminal import Terminal, at_terminal
+
 INFERLEASE = (sys.executable, "-m", "inferlease.cli")
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 SECONDS = 30.0
-
-# Makes stdin the controlling terminal of a session of its own, then becomes what its arguments say.
-AT_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 @define
@@ -56,18 +49,9 @@ class Tool:
 
     def start_at_terminal(self, *arguments: str, **changes: str | None) -> Terminal:
         """Start it as the foreground job of a terminal of 80 columns."""
-        master, slave = pty.openpty()
-        changes = {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"} | changes
-        process = self._popen(
-            [sys.executable, "-c", AT_TERMINAL, *INFERLEASE, *arguments],
-            changes,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
-        return Terminal(process, master)
+        terminal = at_terminal([*INFERLEASE, *arguments], self.environment(changes))
+        self._started.append(terminal.process)
+        return terminal
 
     def _popen(self, command: list[str], changes: Mapping[str, str | None], **options: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen(command, env=self.environment(changes), text=True, **options)
@@ -84,47 +68,6 @@ class Tool:
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
-
-
-@define
-class Terminal:
-    """A process at a terminal, seen from the person's side."""
-
-    process: subprocess.Popen[str]
-    _master: int
-    shown: str = ""
-
-    def type(self, keys: str) -> None:
-        """Press keys."""
-        os.write(self._master, keys.encode())
-
-    def read_until(self, text: str) -> None:
-        """Read what is shown until `text` is."""
-        while text not in self.shown:
-            assert self._read(), f"{text!r} was never shown in {self.shown!r}"
-
-    def wait(self) -> int:
-        """Read until the end; the exit code."""
-        while self._read():
-            pass
-        os.close(self._master)
-        return self.process.wait(SECONDS)
-
-    def hang_up(self) -> None:
-        """Go away, as when the window is closed."""
-        os.close(self._master)
-
-    def lines(self) -> list[str]:
-        """What was shown, without colours and movements."""
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.shown).replace("\r", "\n").split("\n")
-
-    def _read(self) -> bool:
-        try:
-            chunk = os.read(self._master, 65536)
-        except OSError:  # how Linux tells that nobody has the terminal open any more
-            return False
-        self.shown += chunk.decode()
-        return bool(chunk)
 
 
 def read_until(stream: IO[str] | None, text: str) -> str:

@@ -1,0 +1,512 @@
+"""Calls from any thread into the keeper's loop: results, errors, callbacks, iterations and interrupts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import threading
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from inferlease import (
+    ConfigurationError,
+    InstanceEvent,
+    InvalidArgumentError,
+    NotFoundError,
+    OutcomeUnknownError,
+    _keeper,
+)
+from inferlease.sync import _bridge
+from tests.faults import MODEL, emulated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from inferlease.sync import Client
+    from tests.faults import FaultyEmulator
+
+slow = emulated(seconds_per_step=3600)
+
+
+def tasks() -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks(_keeper.loop()) if not task.done()}
+
+
+# ---- results and errors -----------------------------------------------------------------------------
+
+
+def test_the_result_of_the_work_is_returned() -> None:
+    async def double(value: int, *, by: int) -> int:
+        await asyncio.sleep(0)
+        return value * by
+
+    assert _bridge.run(double, 21, by=2) == 42
+
+
+def test_what_the_work_raises_is_raised_as_it_is() -> None:
+    failure = LookupError("no")
+
+    async def fail() -> None:
+        raise failure
+
+    with pytest.raises(LookupError) as caught:
+        _bridge.run(fail)
+    assert caught.value is failure
+
+
+def test_a_traceback_shows_the_callers_line_the_facade_and_the_work_with_two_frames_between(
+    sync_client: Client,
+) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        sync_client.instances.get("instance-unknown")
+    files = [frame.filename.rpartition("inferlease/")[2] for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert files[1:4] == ["sync/instances.py", "sync/_bridge.py", "sync/_bridge.py"]
+    assert files[4] == "instances.py"
+    assert not any(name.startswith("/") for name in files[1:])
+
+
+def test_an_error_does_not_keep_the_frames_of_its_call_alive() -> None:
+    class Heavy: ...
+
+    async def fail(_: Heavy) -> None:
+        raise LookupError
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(LookupError):
+            _bridge.run(fail, Heavy())
+        _bridge.run(asyncio.sleep, 0)  # by then the loop has let go of the call before
+        assert [found for found in gc.get_objects() if type(found) is Heavy] == []
+    finally:
+        gc.enable()
+
+
+def test_the_work_sees_the_context_of_its_caller() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+    async def read() -> str:
+        return variable.get()
+
+    variable.set("set by the caller")
+    assert _bridge.run(read) == "set by the caller"
+
+
+@pytest.mark.asyncio
+@pytest.mark.may_block(reason="a notebook's cell blocks its own loop, and the call works all the same")
+async def test_a_call_works_where_a_loop_is_running(emulator: FaultyEmulator) -> None:
+    with emulator.sync_client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
+        assert instance.is_usable
+    assert emulator.books().still_billed == []
+
+
+def test_a_call_from_the_librarys_own_thread_raises(sync_client: Client) -> None:
+    async def call() -> None:
+        sync_client.account.balance()
+
+    with pytest.raises(ConfigurationError, match="the library's own thread"):
+        _bridge.run(call)
+
+
+def test_many_threads_share_one_loop_and_one_token(
+    emulator: FaultyEmulator, sync_client: Client, request: pytest.FixtureRequest
+) -> None:
+    count, calls = (100, 100) if request.config.getoption("--storm") == "full" else (20, 10)
+    instance_id = sync_client.instances.start(MODEL).instance_id
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            for _ in range(calls):
+                assert sync_client.instances.get(instance_id).instance_id == instance_id
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=call) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert emulator.books().tokens_issued == 1
+    assert len(emulator.asked("get")) == count * calls
+    assert [thread.name for thread in threading.enumerate()].count("inferlease-keeper") == 1
+
+
+# ---- callbacks --------------------------------------------------------------------------------------
+
+
+def test_a_callback_runs_in_the_thread_of_its_caller(sync_client: Client) -> None:
+    threads: set[threading.Thread] = set()
+    sync_client.instances.start(MODEL).wait_until_running(on_progress=lambda _: threads.add(threading.current_thread()))
+    with sync_client.lease(MODEL, on_progress=lambda _: threads.add(threading.current_thread())):
+        pass
+    assert threads == {threading.current_thread()}
+
+
+def test_what_a_callback_raises_reaches_its_caller(emulator: FaultyEmulator, sync_client: Client) -> None:
+    failure = LookupError("the callback failed")
+
+    def fail(_: InstanceEvent) -> None:
+        raise failure
+
+    with pytest.raises(LookupError) as caught, sync_client.lease(MODEL, on_progress=fail):
+        pytest.fail("the body must not run")
+    assert caught.value is failure
+    assert emulator.books().still_billed == []
+
+
+def test_a_callback_may_call_the_api(sync_client: Client) -> None:
+    seen: list[int] = []
+    with sync_client.lease(MODEL, on_progress=lambda _: seen.append(len(sync_client.instances.list()))):
+        pass
+    assert set(seen) == {1}
+
+
+def test_an_async_callback_is_refused(emulator: FaultyEmulator, sync_client: Client) -> None:
+    async def on_progress(_: InstanceEvent) -> None: ...
+
+    with pytest.raises(InvalidArgumentError, match="plain ones only"):
+        sync_client.lease(MODEL, on_progress=on_progress)
+    assert emulator.books().requests == {}
+
+
+# ---- iterations -------------------------------------------------------------------------------------
+
+
+@slow
+def test_an_iteration_that_is_left_early_leaves_no_task_behind(sync_client: Client) -> None:
+    instance = sync_client.instances.start(MODEL)
+    before = tasks()
+    for event in instance.watch():
+        assert event.state == "pending"
+        break
+    gc.collect()
+    assert tasks() - before == set()
+
+
+@slow
+def test_an_iteration_that_an_error_leaves_leaves_no_task_behind(sync_client: Client) -> None:
+    instance = sync_client.instances.start(MODEL)
+    before = tasks()
+    watching = instance.watch()
+    next(watching)
+    with pytest.raises(LookupError):
+        watching.throw(LookupError)  # type: ignore[attr-defined]
+    gc.collect()
+    assert tasks() - before == set()
+
+
+def test_an_iteration_that_is_collected_on_the_librarys_thread_ends_there() -> None:
+    ended = threading.Event()
+
+    async def count() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            ended.set()
+
+    held = [_bridge.iterate(count)]
+    assert next(held[0]) == 1
+
+    async def let_go() -> None:
+        held.clear()
+
+    _bridge.run(let_go)
+    assert ended.wait(10)
+
+
+def test_an_iteration_ends_with_its_error(emulator: FaultyEmulator, sync_client: Client) -> None:
+    instance = sync_client.instances.start(MODEL)
+    emulator.fault("get", 403, times=None)
+    with pytest.raises(Exception, match="403"):
+        list(instance.watch())
+
+
+# ---- interrupts -------------------------------------------------------------------------------------
+
+
+class Interrupting:
+    """Stands for the inbox of a call, whose waiting is interrupted `times` times, each once `when` lets it."""
+
+    def __init__(self, inbox: Any, when: Callable[[], object], times: int) -> None:
+        self._inbox = inbox
+        self._when = when
+        self._left = times
+        self.put = inbox.put
+
+    def get(self) -> Any:
+        if self._left:
+            self._left -= 1
+            self._when()
+            raise KeyboardInterrupt
+        return self._inbox.get()
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Interrupts the next call that waits: `interrupt(when, times=1)`."""
+
+    def interrupt(when: Callable[[], object], times: int = 1) -> None:
+        queue = _bridge.SimpleQueue
+
+        def once() -> Any:
+            monkeypatch.setattr(_bridge, "SimpleQueue", queue)
+            return Interrupting(queue(), when, times)
+
+        monkeypatch.setattr(_bridge, "SimpleQueue", once)
+
+    return interrupt
+
+
+def at_rest(client: Client) -> None:
+    _bridge.run(_idle, client)
+
+
+async def _idle(client: Client) -> None:
+    while client._inner._core.jobs._open:  # noqa: ASYNC110 - the jobs tell of no end
+        await asyncio.sleep(0.005)
+
+
+@slow
+def test_an_interrupted_call_is_cancelled_and_over_when_the_interrupt_is_raised(
+    sync_client: Client, interrupt: Callable[..., None]
+) -> None:
+    instance = sync_client.instances.start(MODEL)
+    before, seen = tasks(), threading.Event()
+    interrupt(lambda: seen.set() or None)
+    with pytest.raises(KeyboardInterrupt):
+        instance.wait_until_running()
+    assert seen.is_set()
+    assert tasks() - before == set()
+
+
+@pytest.mark.parametrize("phase", ["before", "unanswered", "mid_body"])
+def test_an_interrupted_start_is_stopped_again(
+    emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None], phase: Any
+) -> None:
+    hold = emulator.hold("start", phase)
+    interrupt(lambda: hold.wait_arrived(10))
+    with pytest.raises(KeyboardInterrupt):
+        sync_client.instances.start(MODEL)
+    hold.release()
+    at_rest(sync_client)
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+def wait_for_start(emulator: FaultyEmulator) -> None:
+    waiting = threading.Event()
+    while not emulator.books().starts:
+        waiting.wait(0.005)
+
+
+@pytest.mark.parametrize("verb", ["start", "ensure"])
+def test_a_start_whose_caller_is_interrupted_when_the_result_is_there_is_stopped_again(
+    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inferlease.sync.Instance._of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(sync_client.instances, verb)(MODEL)
+    at_rest(sync_client)
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+@pytest.mark.parametrize("enter", ["__enter__", "acquire"])
+def test_a_lease_whose_caller_is_interrupted_when_the_instance_is_there_is_released(
+    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch, enter: str
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inferlease.sync.Instance._of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(sync_client.lease(MODEL), enter)()
+    at_rest(sync_client)
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+def test_a_lease_is_released_if_the_interrupt_comes_after_the_call_and_before_the_body(
+    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_to = _bridge.run_to
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        run_to(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    lease = sync_client.lease(MODEL)
+    with monkeypatch.context() as patch:
+        patch.setattr(_bridge, "run_to", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lease.__enter__()
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+def test_an_existing_instance_that_an_interrupted_ensure_found_goes_on(
+    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = sync_client.instances.start(MODEL)
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inferlease.sync.Instance._of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sync_client.instances.ensure(MODEL)
+    at_rest(sync_client)
+    assert emulator.books().still_billed == [instance.instance_id]
+
+
+def test_an_interrupted_stop_goes_on(
+    emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
+) -> None:
+    instance = sync_client.instances.start(MODEL)
+    with emulator.hold("stop", "before") as hold:
+        interrupt(lambda: hold.wait_arrived(10))
+        with pytest.raises(KeyboardInterrupt):
+            instance.stop()
+        assert emulator.books().still_billed == [instance.instance_id]
+    at_rest(sync_client)
+    assert emulator.books().still_billed == []
+
+
+def test_an_interrupt_ends_the_wait_for_a_release_and_not_the_release(
+    emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
+) -> None:
+    lease = sync_client.lease(MODEL)
+    lease.acquire()
+    with emulator.hold("stop", "before") as hold:
+        interrupt(lambda: hold.wait_arrived(10))
+        with pytest.raises(KeyboardInterrupt):
+            lease.release()
+        assert len(emulator.books().still_billed) == 1
+    at_rest(sync_client)
+    assert emulator.books().still_billed == []
+
+
+@slow
+def test_an_interrupted_entry_waits_for_its_release_and_a_second_interrupt_ends_that_wait(
+    emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
+) -> None:
+    with emulator.hold("stop", "before") as hold:
+        moments = iter([lambda: wait_for_start(emulator), lambda: hold.wait_arrived(10)])
+        interrupt(lambda: next(moments)(), times=2)  # noqa: PLW0108 - each interrupt has a moment of its own
+        with pytest.raises(KeyboardInterrupt), sync_client.lease(MODEL):
+            pytest.fail("the body must not run")
+        assert len(emulator.books().still_billed) == 1
+    at_rest(sync_client)
+    assert emulator.books().still_billed == []
+
+
+def test_an_interrupt_in_a_callback_ends_the_call(emulator: FaultyEmulator, sync_client: Client) -> None:
+    def interrupted(_: InstanceEvent) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), sync_client.lease(MODEL, on_progress=interrupted):
+        pytest.fail("the body must not run")
+    assert emulator.books().still_billed == []
+
+
+def test_an_interrupt_before_the_work_has_begun_lets_it_never_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[str] = []
+
+    async def work() -> None:
+        began.append("work")
+
+    def interrupted(self: _bridge._Call[Any]) -> None:
+        self._cancel()  # before its turn on the loop has come
+
+    monkeypatch.setattr(_bridge._Call, "_start", interrupted)
+    call = _bridge._Call(work)
+    assert call.result(lambda value: value) is None
+    assert began == []
+
+
+def test_a_wait_interrupted_again_and_again_is_over_each_time(sync_client: Client, interrupt: Any) -> None:
+    instance = sync_client.instances.start(MODEL)
+    for times in (1, 2, 3, 5):
+        interrupt(lambda: None, times=times)
+        with pytest.raises(KeyboardInterrupt):
+            instance.wait_until_stopped(timeout=60)
+    assert instance.stop().is_stopped
+
+
+# ---- clients ----------------------------------------------------------------------------------------
+
+
+def test_a_client_that_is_never_closed_is_a_resource_warning(emulator: FaultyEmulator) -> None:
+    client = emulator.sync_client()
+    client.account.balance()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del client
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == ["a Client was never closed"]
+
+
+def test_no_connection_is_left_behind_by_a_client_that_is_never_closed(emulator: FaultyEmulator) -> None:
+    client = emulator.sync_client()
+    client.instances.start(MODEL).stop()
+    sessions = [*client._inner._transport._reading.values(), *client._inner._transport._mutating.values()]
+    assert len(sessions) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        del client
+        gc.collect()
+    _bridge.run(asyncio.sleep, 0.05)
+    assert all(session.closed for session in sessions)
+
+
+def test_closing_lets_a_mutation_of_another_thread_finish(emulator: FaultyEmulator) -> None:
+    client = emulator.sync_client(poll_interval=0.02)
+    instance = client.instances.start(MODEL)
+    with emulator.hold("stop", "unanswered") as hold:
+        stopping = threading.Thread(target=instance.stop)
+        stopping.start()
+        hold.wait_arrived(10)
+        client.close()
+    stopping.join()
+    assert instance.is_stopped
+    assert len(emulator.asked("stop")) == 1
+
+
+def test_a_closed_client_makes_no_call(sync_client: Client) -> None:
+    sync_client.close()
+    with pytest.raises(ConfigurationError, match="the client is closed"):
+        sync_client.account.balance()
+
+
+@emulated(seconds_per_step=0, stop_delay=0.2)
+def test_a_release_polls_at_its_own_pace_however_slowly_the_user_polls(
+    emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inferlease._lookup.LONGEST_INTERVAL", 0.02)
+    with emulator.sync_client(poll_interval=3600) as client:
+        with client.lease(MODEL, release_timeout=10) as instance:
+            pass
+        assert instance.is_stopped
+
+
+def test_a_stop_that_is_not_observed_raises_as_in_the_other_world(
+    emulator: FaultyEmulator, sync_client: Client
+) -> None:
+    lease = sync_client.lease(MODEL, release_timeout=0.3)
+    lease.acquire()
+    with emulator.hold("stop", "before"), pytest.raises(OutcomeUnknownError, match="inferlease stop"):
+        lease.release()

@@ -1,0 +1,121 @@
+"""The generated modules are those that the generator makes of the async ones, and it knows what it does not know."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import inferlease
+from inferlease._tools.gen_sync import BY_HAND, MODULES, generate, stale
+
+PACKAGE = Path(inferlease.__file__).parent
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package that may be edited."""
+    package = tmp_path / "inferlease"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "emulator", "cli"))
+    return package
+
+
+def edit(package: Path, name: str, old: str, new: str) -> None:
+    path = package / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def run_generator(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "inferlease._tools.gen_sync", *arguments],
+        cwd=package.parent,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+
+
+def test_what_is_checked_in_is_what_would_be_generated() -> None:
+    assert stale(PACKAGE) == []
+
+
+def test_the_facade_has_no_other_modules() -> None:
+    there = {path.name for path in (PACKAGE / "sync").glob("*.py")}
+    assert there == {"__init__.py", *BY_HAND, *(f"{name}.py" for name in MODULES)}
+
+
+def test_the_check_passes_where_nothing_is_stale(copy: Path) -> None:
+    done = run_generator(copy, "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_check_fails_where_an_async_module_was_edited(copy: Path) -> None:
+    edit(copy, "account.py", "What is left on the account.", "What is still there.")
+    done = run_generator(copy, "--check")
+    assert done.returncode == 1
+    assert done.stderr.startswith("inferlease/sync/account.py is stale: run `python -m inferlease._tools.gen_sync`")
+    assert "still there" not in (copy / "sync" / "account.py").read_text(encoding="utf-8")
+
+
+def test_the_check_fails_where_a_generated_module_was_edited(copy: Path) -> None:
+    (copy / "sync" / "models.py").write_text("", encoding="utf-8")
+    assert "models.py is stale" in run_generator(copy, "--check").stderr
+
+
+@pytest.mark.parametrize("name", ["extra.py", "lease.py"])
+def test_the_check_fails_where_a_file_is_too_many_or_missing(copy: Path, name: str) -> None:
+    path = copy / "sync" / name
+    if path.exists():
+        path.unlink()
+    else:
+        path.touch()
+    assert f"{name} is stale" in run_generator(copy, "--check").stderr
+
+
+def test_generating_mends_all_of_that(copy: Path) -> None:
+    edit(copy, "account.py", "What is left on the account.", "What is still there.")
+    (copy / "sync" / "extra.py").touch()
+    (copy / "sync" / "lease.py").unlink()
+    assert run_generator(copy).returncode == 0
+    assert stale(copy) == []
+    assert "What is still there." in (copy / "sync" / "account.py").read_text(encoding="utf-8")
+
+
+def test_every_generated_module_says_where_it_comes_from() -> None:
+    for name, text in generate(PACKAGE).items():
+        head = text.splitlines()[0]
+        assert head == f"# Generated from inferlease/{name} by `python -m inferlease._tools.gen_sync`: do not edit."
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ("    async def more(self, *ids: str) -> None: ...\n", "the signature of more"),
+        ("    async def more(self, **options: str) -> None: ...\n", "the signature of more"),
+        ("    async def more(self):\n        pass\n", "the signature of more"),
+        ("    @staticmethod\n    def more() -> None: ...\n", "decorators ['staticmethod'] of more"),
+        ("    async def more(self) -> list[Account]: ...\n", "no rule for an answer of type list[Account]"),
+        ("    async def more(self) -> Awaitable[int]: ...\n", "no rule for an answer of type Awaitable[int]"),
+        ("    async def more(self, on: Callable[[], None]) -> None: ...\n", "no rule for an argument of type Callable"),
+        ("    async def more(self) -> Unheard: ...\n", "where Unheard comes from is not known"),
+        (
+            '    async def more(self) -> None:\n        """Call it from a coroutine."""\n',
+            "a docstring says 'coroutine'",
+        ),
+        ("    limit = 3\n", "a Assign in class Account"),
+        ("    class Inner: ...\n", "a ClassDef in class Account"),
+    ],
+)
+def test_a_construct_that_it_does_not_know_is_an_error(copy: Path, new: str, said: str) -> None:
+    edit(copy, "account.py", "    async def balance(", f"{new}\n    async def balance(")
+    done = run_generator(copy)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gen_sync: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
