@@ -1,0 +1,331 @@
+"""The facade in whole processes: forks, interrupts at a terminal, exits, notebooks, prefork servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+from tests.faults import FaultyEmulator, emulated
+from tests.processes import environment, run_script
+from tests.terminal import at_terminal
+
+if TYPE_CHECKING:
+    from inferlease.emulator import Emulator
+
+PRELUDE = """
+import atexit, gc, multiprocessing, os, sys, threading, time, warnings
+from inferlease.sync import Client
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+"""
+
+
+def run(emulator: Emulator, script: str, *flags: str, seconds: float = 40.0) -> subprocess.CompletedProcess[str]:
+    return run_script(emulator, PRELUDE + script, *flags, seconds=seconds)
+
+
+@pytest.fixture
+def is_full(request: pytest.FixtureRequest) -> bool:
+    """Whether storms run at their full size."""
+    return bool(request.config.getoption("--storm") == "full")
+
+
+# ---- forks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(300)
+def test_children_call_through_an_inherited_client_and_a_new_one_and_the_parent_goes_on(
+    emulator: Emulator, is_full: bool
+) -> None:
+    forks = 100 if is_full else 10
+    script = f"""
+with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
+    for number in range({forks}):
+        child = os.fork()
+        if child == 0:
+            atexit.register(lambda: os.write(1, b"atexit "))
+            assert not client.instances.get(instance.instance_id).is_stopped
+            with Client() as new:
+                assert new.account.balance().currency == "EUR"
+            sys.exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0, (number, status)
+        assert not client.instances.get(instance.instance_id).is_stopped, number
+    print("parent done")
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning", seconds=250)
+    assert ended.returncode == 0, ended.stderr
+    # The children leave the lease's body too, by their `sys.exit`: the lease is not theirs to release.
+    assert ended.stdout.split() == ["atexit"] * forks + ["parent", "done"]
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+def test_a_child_that_starts_a_lease_of_its_own_releases_that_one_only(emulator: Emulator) -> None:
+    script = """
+client = Client(poll_interval=0.02)
+ours = client.lease(MODEL).acquire()
+if os.fork() == 0:
+    theirs = client.lease(MODEL).acquire()
+    sys.exit(0)
+_, status = os.wait()
+assert os.waitstatus_to_exitcode(status) == 0
+print(ours.refresh().is_stopped, sum(not each.is_stopped for each in client.instances.list()))
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
+    assert ended.stdout.split() == ["False", "1"], ended.stderr
+    assert emulator.books().starts == 2
+    assert emulator.books().still_billed == []
+
+
+def test_a_fork_while_calls_are_under_way_does_not_hang_the_child(emulator: Emulator) -> None:
+    script = """
+client = Client()
+client.account.balance()
+stop = threading.Event()
+
+def call():
+    while not stop.is_set():
+        client.account.balance()
+
+threads = [threading.Thread(target=call) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        client.account.balance()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+stop.set()
+for thread in threads:
+    thread.join()
+client.close()
+print("done")
+"""
+    assert run(emulator, script, "-W", "ignore::DeprecationWarning").stdout == "done\n"
+
+
+def test_an_iteration_does_not_go_on_in_a_child(emulator: Emulator) -> None:
+    script = """
+client = Client(poll_interval=0.02)
+instance = client.instances.start(MODEL)
+watching = instance.watch()
+next(watching)
+if os.fork() == 0:
+    try:
+        next(watching)
+    except Exception as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+next(watching)
+instance.stop()
+client.close()
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
+    assert ended.stdout == "an iteration that the parent process began cannot go on in a forked child\n", ended.stderr
+
+
+# ---- exits ------------------------------------------------------------------------------------------
+
+ENDINGS = {
+    "plain exit": "client = Client(poll_interval=0.02); client.lease(MODEL).acquire()",
+    "sys.exit": "client = Client(poll_interval=0.02); client.lease(MODEL).acquire(); sys.exit(3)",
+    "exception": "client = Client(poll_interval=0.02); client.lease(MODEL).acquire(); raise LookupError",
+    "in a body": "with Client(poll_interval=0.02) as client, client.lease(MODEL): sys.exit(3)",
+    "multiprocessing child": """
+def work():
+    client = Client(poll_interval=0.02)
+    client.lease(MODEL).acquire()
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start(); child.join(); sys.exit(child.exitcode)
+""",
+    "daemon thread": """
+def work():
+    with Client(poll_interval=0.02) as client, client.lease(MODEL):
+        entered.set()
+        time.sleep(3600)
+
+entered = threading.Event()
+threading.Thread(target=work, daemon=True).start()
+entered.wait()
+""",
+    "iteration left open": """
+client = Client(poll_interval=0.02)
+watching = client.lease(MODEL).acquire().watch()
+next(watching)
+""",
+    "call at exit": """
+client = Client(poll_interval=0.02)
+atexit.register(client.close)
+client.lease(MODEL).acquire()
+""",
+}
+CODES = {"sys.exit": 3, "in a body": 3, "exception": 1}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, ending: str) -> None:
+    ended = run(emulator, ENDINGS[ending], "-W", "ignore::DeprecationWarning")
+    assert ended.returncode == CODES.get(ending, 0), ended.stderr
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+def test_a_client_that_is_never_closed_is_a_resource_warning(emulator: Emulator) -> None:
+    ended = run(emulator, "client = Client(); client.account.balance()", "-W", "always::ResourceWarning")
+    assert "ResourceWarning: a Client was never closed" in ended.stderr
+
+
+# ---- interrupts at a terminal -----------------------------------------------------------------------
+
+PHASES = {
+    "entry": """
+print("ready", flush=True)
+with Client(poll_interval=0.02) as client, client.lease(MODEL):
+    time.sleep(60)
+""",
+    "body": """
+with Client(poll_interval=0.02) as client, client.lease(MODEL):
+    print("ready", flush=True)
+    time.sleep(60)
+""",
+    "wait": """
+with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
+    print("ready", flush=True)
+    for event in instance.watch():
+        pass
+""",
+    "exit": """
+with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
+    print("ready", flush=True)
+time.sleep(60)
+""",
+}
+
+
+@emulated(seconds_per_step=0.03, stop_delay=0.15)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("phase", PHASES)
+def test_interrupts_at_a_terminal_end_the_program_and_the_bill(
+    emulator: FaultyEmulator, is_full: bool, phase: str
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
+    chance = random.Random(seed)
+    for _ in range(25 if is_full else 2):
+        terminal = at_terminal([sys.executable, "-c", PRELUDE + PHASES[phase]], environment(emulator))
+        terminal.read_until("ready")
+        for _ in range(chance.randint(1, 3)):
+            time.sleep(chance.uniform(0, 0.3))  # the random point: nothing is waited for here
+            with suppress(OSError):
+                terminal.type("\x03")
+        assert terminal.wait() != 0, terminal.shown
+        assert "KeyboardInterrupt" in terminal.shown
+        assert emulator.books().still_billed == [], terminal.shown
+    assert emulator.books().starts >= 1 or phase == "entry"
+
+
+# ---- where a loop is running ------------------------------------------------------------------------
+
+
+def notebook(*cells: str) -> dict[str, object]:
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "cells": [
+            {"cell_type": "code", "id": f"cell-{number}", "metadata": {}, "execution_count": None, "outputs": []}
+            | {"source": source}
+            for number, source in enumerate(cells)
+        ],
+    }
+
+
+def test_a_call_works_in_a_notebook_whose_kernel_runs_a_loop(emulator: Emulator, tmp_path: Path) -> None:
+    path = tmp_path / "notebook.ipynb"
+    cells = notebook(
+        "import asyncio\nasyncio.get_running_loop().is_running()",
+        "from inferlease.sync import Client\nclient = Client(poll_interval=0.02)\n"
+        'lease = client.lease("meta-llama/Llama-3.1-8B-Instruct", on_progress=print)\ninstance = lease.acquire()',
+        "instance",
+        "lease.release()\nclient.close()\ninstance.is_stopped",
+    )
+    path.write_text(json.dumps(cells), encoding="utf-8")
+    execute = Path(sys.executable).with_name("jupyter-execute")
+    ended = subprocess.run(
+        [execute, "--inplace", str(path)],
+        env=environment(emulator) | {"JUPYTER_PLATFORM_DIRS": "1", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    outputs = [cell["outputs"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    assert outputs[0][0]["data"]["text/plain"] == ["True"]
+    assert "running  100%" in "".join(outputs[1][0]["text"])
+    assert "<table>" in "".join(outputs[2][0]["data"]["text/html"])
+    assert outputs[3][0]["data"]["text/plain"] == ["True"]
+    assert emulator.books().still_billed == []
+
+
+# ---- a prefork server -------------------------------------------------------------------------------
+
+APPLICATION = """
+import os
+from inferlease.sync import Client
+
+client = Client()
+client.account.balance()  # before the workers are forked
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    balance = client.account.balance()
+    return [f"{os.getpid()} {balance.currency}".encode()]
+"""
+
+
+def test_workers_of_a_prefork_server_share_a_client_that_was_used_before_the_fork(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    (tmp_path / "application.py").write_text(APPLICATION, encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        os.set_inheritable(listener.fileno(), True)
+        command = ["gunicorn", "--preload", "--workers", "2", "--bind", f"fd://{listener.fileno()}", "application"]
+        server = subprocess.Popen(
+            [sys.executable, "-W", "ignore::DeprecationWarning", "-m", *command],
+            cwd=tmp_path,
+            env=environment(emulator),
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        port = listener.getsockname()[1]
+        answers = set()
+        for _ in range(200):
+            with urlopen(f"http://127.0.0.1:{port}/", timeout=20) as response:
+                pid, currency = response.read().decode().split()
+            assert currency == "EUR"
+            answers.add(pid)
+            if len(answers) == 2:
+                break
+        server.send_signal(signal.SIGTERM)
+        _, said = server.communicate(timeout=30)
+    assert len(answers) == 2, said
+    assert str(server.pid) not in answers
+    assert server.returncode == 0, said
