@@ -16,6 +16,7 @@ from inferlease.emulator.gate import Gate
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from inferlease.emulator.injection import Injector
     from inferlease.emulator.replies import Handler
 
 Edit: TypeAlias = Callable[[Any], object]
@@ -79,8 +80,8 @@ class Asked:
 
 
 class _FaultyGate(Gate):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, injector: Injector) -> None:
+        super().__init__(injector)
         self.faults: dict[str, list[Fault]] = {operation: [] for operation in get_args(Operation)}
         self.asked: list[Asked] = []
 
@@ -113,7 +114,7 @@ class FaultyEmulator(Emulator):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._gate: _FaultyGate = _FaultyGate()
+        self._gate: _FaultyGate = _FaultyGate(self._gate.injector)
 
     def fault(
         self,

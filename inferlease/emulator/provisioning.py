@@ -2,6 +2,7 @@
 
 import math
 import secrets
+from collections import Counter
 
 from aiohttp import web
 
@@ -22,6 +23,9 @@ class Tokens:
         self._clock = clock
         self._expiries: dict[str, float] = {}
         self._issued: set[str] = set()
+        self._accepted: set[str] = set()
+        # Requests refused for their token, which its client will repeat with another one.
+        self._to_come: Counter[str] = Counter()
 
     @property
     def issued(self) -> int:
@@ -39,6 +43,18 @@ class Tokens:
         """Let none of them be valid any more."""
         self._expiries = {}
 
+    def revoke(self, request: web.Request) -> bool:
+        """Revoke the token of a request, and tell whether that was done.
+
+        It is not for a token's first request, nor for one that may repeat a request refused before: a client that
+        replaces its token once must get through.
+        """
+        token = bearer(request)
+        if token not in self._accepted or token not in self._expiries or self._to_come[_call(request)]:
+            return False
+        del self._expiries[token]
+        return True
+
     def was_issued(self, text: str) -> bool:
         """Whether `text` is one of ours, valid or not."""
         return text in self._issued
@@ -53,10 +69,13 @@ class Tokens:
         if token is None:
             raise Refusal(401, "The access token is missing.")
         expiry = self._expiries.get(token)
-        if expiry is None:
-            raise Refusal(401, "The access token is not valid.")
-        if expiry <= self._clock.now():
-            raise Refusal(401, "The access token has expired.")
+        if expiry is None or expiry <= self._clock.now():
+            if token in self._issued:
+                self._to_come[_call(request)] += 1
+            raise Refusal(401, f"The access token {'is not valid' if expiry is None else 'has expired'}.")
+        self._accepted.add(token)
+        if self._to_come[_call(request)]:
+            self._to_come[_call(request)] -= 1
 
 
 class Provisioning:
@@ -172,6 +191,11 @@ def bearer(request: web.Request) -> str | None:
     """The bearer token of a request, None without one."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _call(request: web.Request) -> str:
+    """What a repeated request has in common with the first."""
+    return f"{request.method} {request.path_qs}"
 
 
 async def _body(request: web.Request) -> dict[str, object]:

@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 from inferlease.emulator.app import API, INFERENCE, build_app, serve
 from inferlease.emulator.books import Books
 from inferlease.emulator.catalogue import HARDWARE_TYPES
+from inferlease.emulator.faults import Fault
 from inferlease.emulator.fleet import Fleet
 from inferlease.emulator.gate import Gate
 from inferlease.emulator.holds import Hold, Operation, Phase
 from inferlease.emulator.inference import INFERENCE_KEY, Inference, Upstream
+from inferlease.emulator.injection import Injector
 from inferlease.emulator.life import Clock, Pace
 from inferlease.emulator.provisioning import CLIENT_ID, CLIENT_SECRET, Provisioning, Tokens
 
@@ -47,6 +49,9 @@ class Emulator:
         upstream: base URL of a real OpenAI-compatible server that answers for the instances, such as
             `http://127.0.0.1:8000/v1`; bodies pass unchanged both ways.
         upstream_key: the bearer key for it.
+        faults: what goes wrong; a request meets one at most.
+        seed: of the draws by rate. With the same seed and faults, the n-th request of an operation meets the same
+            fault.
 
     Raises:
         ValueError: `steps` is less than 1, a duration is negative, or `capacity` names an unknown hardware type.
@@ -67,6 +72,8 @@ class Emulator:
         list_num_workers: bool = True,
         upstream: str | None = None,
         upstream_key: str | None = None,
+        faults: Iterable[Fault] = (),
+        seed: int = 0,
     ) -> None:
         if steps < 1 or min(seconds_per_step, stop_delay, token_lifetime) < 0:
             raise ValueError("steps must be at least 1, and no duration negative")
@@ -87,7 +94,7 @@ class Emulator:
         self._tokens = Tokens(self._clock, token_lifetime)
         self._upstream = None if upstream is None else Upstream(upstream, upstream_key)
         self._inference = Inference(fleet=self._fleet, tokens=self._tokens, clock=self._clock, upstream=self._upstream)
-        self._gate = Gate()
+        self._gate = Gate(Injector(faults, seed, self._tokens.revoke))
         self._root: str | None = None
         self._thread: threading.Thread | None = None
         self._ready: Future[None] = Future()
@@ -170,6 +177,7 @@ class Emulator:
         return Books(
             instances=self._fleet.books(),
             requests=dict(self._gate.requests),
+            faults=self._gate.injector.counts(),
             tokens_issued=self._tokens.issued,
             api_tokens_at_inference=self._inference.api_tokens_seen,
             balance=self._fleet.balance(),
@@ -178,6 +186,14 @@ class Emulator:
     def revoke_tokens(self) -> None:
         """Let no access token issued so far be valid any more; thread-safe."""
         self._tokens.revoke_all()
+
+    def inject(self, *faults: Fault) -> None:
+        """Deliver these faults too, from the next request on; thread-safe. Those given before come first."""
+        self._gate.injector.add(faults)
+
+    def mend(self) -> None:
+        """Deliver no fault any more; thread-safe."""
+        self._gate.injector.clear()
 
     def hold(self, operation: Operation, phase: Phase, *, skip: int = 0) -> Hold:
         """Hold the next request of `operation`, or the one after `skip` more; thread-safe.
