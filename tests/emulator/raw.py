@@ -11,10 +11,39 @@ import orjson
 from attrs import frozen
 from yarl import URL
 
+from tests.emulator.support import CREDENTIALS, HF_NAME, MODEL
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from inferlease.emulator import Operation
     from tests.emulator.support import Api
+
+
+START: tuple[str, str, object] = ("POST", "/instances/start", {"model_id": MODEL})
+
+
+def call(operation: Operation, instance: dict[str, Any]) -> tuple[str, str, object]:
+    """Method, path and body of a request of `operation` that concerns `instance`."""
+    instance_id = instance["instance_id"]
+    calls: dict[Operation, tuple[str, str, object]] = {
+        "token": ("POST", "/oauth2/token", CREDENTIALS),
+        "balance": ("GET", "/user/balance", None),
+        "list": ("GET", "/instances/", None),
+        "get": ("GET", f"/instances/{instance_id}", None),
+        "start": START,
+        "restart": ("POST", "/instances/restart", {"instance_id": instance_id}),
+        "stop": ("POST", "/instances/stop", {"instance_id": instance_id}),
+        "stop_all": ("POST", "/instances/stop-all", None),
+        "delete": ("DELETE", f"/instances/{instance_id}", None),
+        "delete_all": ("DELETE", "/instances/delete-all", None),
+        "models": ("GET", "/models/", None),
+        "model": ("GET", f"/models/{MODEL}", None),
+        "hardware_types": ("GET", "/hardware-types/", None),
+        "available": ("GET", "/hardware-types/available", None),
+        "inference": ("POST", f"{instance['base_url']}/completions", {"model": HF_NAME, "prompt": "hello"}),
+    }
+    return calls[operation]
 
 
 @frozen

@@ -7,43 +7,19 @@ import gzip
 import zlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from inferlease.emulator import Fault, FaultKind, Operation
-from tests.emulator.raw import Seen, exchanged, sent
-from tests.emulator.support import CREDENTIALS, HF_NAME, MODEL, Api, serving, until
+from tests.emulator.raw import START, Seen, call, exchanged, sent
+from tests.emulator.support import CREDENTIALS, Api, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-START: tuple[str, str, object] = ("POST", "/instances/start", {"model_id": MODEL})
 ENDLESS = {FaultKind.HANG_BEFORE, FaultKind.HANG_AFTER, FaultKind.SLOW_DRIP}
 """Kinds whose answers don't end; they have tests of their own."""
-
-
-def call(operation: Operation, instance: dict[str, Any]) -> tuple[str, str, object]:
-    """Method, path and body of a request of `operation` that concerns `instance`."""
-    instance_id = instance["instance_id"]
-    calls: dict[Operation, tuple[str, str, object]] = {
-        "token": ("POST", "/oauth2/token", CREDENTIALS),
-        "balance": ("GET", "/user/balance", None),
-        "list": ("GET", "/instances/", None),
-        "get": ("GET", f"/instances/{instance_id}", None),
-        "start": START,
-        "restart": ("POST", "/instances/restart", {"instance_id": instance_id}),
-        "stop": ("POST", "/instances/stop", {"instance_id": instance_id}),
-        "stop_all": ("POST", "/instances/stop-all", None),
-        "delete": ("DELETE", f"/instances/{instance_id}", None),
-        "delete_all": ("DELETE", "/instances/delete-all", None),
-        "models": ("GET", "/models/", None),
-        "model": ("GET", f"/models/{MODEL}", None),
-        "hardware_types": ("GET", "/hardware-types/", None),
-        "available": ("GET", "/hardware-types/available", None),
-        "inference": ("POST", f"{instance['base_url']}/completions", {"model": HF_NAME, "prompt": "hello"}),
-    }
-    return calls[operation]
 
 
 def ends_unanswered(*, is_reset: bool) -> Callable[[Seen], bool]:
@@ -182,6 +158,22 @@ async def test_a_kind_is_delivered_as_described(api: Api, kind: FaultKind) -> No
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("kind", sorted(set(FaultKind) - ENDLESS))
+async def test_a_kind_is_delivered_to_every_operation_that_it_names(api: Api, kind: FaultKind) -> None:
+    for operation in kind.operations:
+        await api.log_in()
+        instance = await api.start()
+        request = call(operation, instance)
+        if operation in ("restart", "delete", "delete_all"):
+            await api.stop(instance["instance_id"])
+        if kind == "revoked_token":
+            await exchanged(api, *request)
+        api.emulator.inject(Fault(kind, operation, times=1))
+        await exchanged(api, *request)
+    assert api.emulator.books().faults == {kind: dict.fromkeys(kind.operations, 1)}
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("kind", [kind for kind in FaultKind if "start" in kind.operations and kind not in ENDLESS])
 async def test_a_request_is_handled_where_its_kind_says_so(api: Api, kind: FaultKind) -> None:
     await api.call("GET", "/user/balance")  # the token is not new any more
@@ -237,3 +229,63 @@ async def test_what_does_not_end_ends_with_the_emulator(kind: FaultKind) -> None
         await until(lambda: kind in api.emulator.books().faults)
         await api.emulator.__aexit__(None, None, None)
         await reader.read()
+
+
+@pytest.mark.asyncio
+async def test_an_inference_fault_speaks_the_language_of_inference(api: Api) -> None:
+    instance = await api.start()
+    api.emulator.inject(Fault("status_503", "inference", times=1))
+    answer = await api.infer(instance, "/models")
+    assert (answer.status, answer.body["error"]["type"]) == (503, "server_error")
+    assert (await api.infer(instance, "/models")).status == 200
+
+
+@pytest.mark.asyncio
+async def test_half_of_a_stream_is_truncated(api: Api) -> None:
+    method, path, body = call("inference", await api.start())
+    api.emulator.inject(Fault("truncated", "inference"))
+    assert isinstance(body, dict)
+    seen = await exchanged(api, method, path, {**body, "stream": True})
+    assert b"data: " in seen.body
+    assert b"[DONE]" not in seen.body
+
+
+@pytest.mark.asyncio
+async def test_a_fault_on_a_server_behind_the_emulator_counts_too() -> None:
+    async with serving() as behind:
+        instance = await behind.start()
+        async with serving(upstream=instance["base_url"], upstream_key="emulator") as api:
+            request = call("inference", await api.start())
+            api.emulator.inject(Fault("status_502_handled", "inference", times=1), Fault("nan", "inference", times=1))
+            assert (await exchanged(api, *request)).status == 502
+            assert CHECKS["nan"](await exchanged(api, *request))
+            assert (await exchanged(api, *request)).status == 200
+        assert behind.emulator.books().requests["inference"] == 3
+
+
+@pytest.mark.asyncio
+async def test_retry_after_asks_for_the_seconds_of_the_fault(api: Api) -> None:
+    api.emulator.inject(Fault("status_429_seconds", "balance", seconds=2.5))
+    assert (await exchanged(api, "GET", "/user/balance")).headers["retry-after"] == "3"
+
+
+@pytest.mark.asyncio
+async def test_every_wrong_lifetime_is_told_in_turn(api: Api) -> None:
+    api.emulator.inject(Fault("wrong_expires_in"))
+    told = [(await api.call("POST", "/oauth2/token", CREDENTIALS)).body.get("expires_in") for _ in range(7)]
+    assert told == [None, 0, -3600, "soon", 10**18, True, None]
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_only_a_change_is_ambiguous(kind: FaultKind) -> None:
+    assert not any(kind.is_ambiguous_on(operation) for operation in ("token", "get", "list", "inference"))
+
+
+def test_what_leaves_a_start_open_is_told_apart() -> None:
+    clear = {kind.value for kind in FaultKind if not kind.is_ambiguous_on("start")}
+    refusals = {f"status_{status}" for status in (400, 401, 402, 403, 404, 409, 429)}
+    assert clear == refusals | {
+        *("status_429_seconds", "status_429_date", "redirect_host", "redirect_http", "revoked_token"),
+        *("wrong_content_type", "missing_field", "null_status", "unknown_status", "extra_fields"),
+        *("bad_item", "duplicate_item", "conflicting_item", "wrong_expires_in"),
+    }
