@@ -9,7 +9,7 @@ from aiohttp import web
 from inferlease.emulator.catalogue import CURRENCY, HARDWARE_TYPES, MODELS
 from inferlease.emulator.fleet import EmulatedInstance, Fleet, find_model
 from inferlease.emulator.life import Clock
-from inferlease.emulator.replies import Handler, Refusal, Reply, json_object
+from inferlease.emulator.replies import LEFT_OPEN, Handler, Refusal, Reply, json_object
 
 CLIENT_ID = "emulator"
 CLIENT_SECRET = "emulator"
@@ -82,13 +82,23 @@ class Provisioning:
     """The handlers, one method per call of the API."""
 
     def __init__(
-        self, *, fleet: Fleet, tokens: Tokens, clock: Clock, inference_root: str, list_num_workers: bool
+        self,
+        *,
+        fleet: Fleet,
+        tokens: Tokens,
+        clock: Clock,
+        inference_root: str,
+        list_num_workers: bool,
+        list_lag: float,
+        late_creation: float,
     ) -> None:
         self._fleet = fleet
         self._tokens = tokens
         self._clock = clock
         self._inference_root = inference_root
         self._list_num_workers = list_num_workers
+        self._list_lag = list_lag
+        self._late_creation = late_creation
 
     def authorized(self, handler: Handler) -> Handler:
         """`handler`, for those only who show a valid token."""
@@ -113,14 +123,16 @@ class Provisioning:
         return Reply.json({"current_balance": self._fleet.balance(), "currency": CURRENCY})
 
     async def list_instances(self, _request: web.Request) -> Reply:
-        return Reply.json({"instances": [self._listed(instance) for instance in self._fleet.instances()]})
+        instances = self._fleet.instances(self._list_lag)
+        return Reply.json({"instances": [self._listed(instance) for instance in instances]})
 
     async def get(self, request: web.Request) -> Reply:
         instance = self._fleet.find(request.match_info["instance_id"])
         return Reply.json({"instance": self._wire(instance)})
 
     async def start(self, request: web.Request) -> Reply:
-        instance = self._fleet.start(await _body(request))
+        delay = self._late_creation if request.get(LEFT_OPEN, False) else 0.0
+        instance = self._fleet.start(await _body(request), delay)
         return Reply.json({"message": "Instance started.", "instance": self._wire(instance)})
 
     async def restart(self, request: web.Request) -> Reply:
@@ -161,9 +173,9 @@ class Provisioning:
     async def available(self, _request: web.Request) -> Reply:
         return Reply.json({"hardware_types": [hardware_type.wire() for hardware_type in self._fleet.available()]})
 
-    def _wire(self, instance: EmulatedInstance) -> dict[str, object]:
-        now = self._clock.now()
-        run = instance.run
+    def _wire(self, instance: EmulatedInstance, ago: float = 0.0) -> dict[str, object]:
+        now = self._clock.now() - ago
+        run = instance.run_at(now)
         state = run.state(now)
         base_url = f"{self._inference_root}/{instance.instance_id}/v1" if state == "running" else None
         return {
@@ -179,7 +191,7 @@ class Provisioning:
         }
 
     def _listed(self, instance: EmulatedInstance) -> dict[str, object]:
-        wire = self._wire(instance)
+        wire = self._wire(instance, self._list_lag)
         if not self._list_num_workers:
             arguments = instance.spec.wire()
             del arguments["num_workers"]

@@ -52,9 +52,17 @@ class Emulator:
         faults: what goes wrong; a request meets one at most.
         seed: of the draws by rate. With the same seed and faults, the n-th request of an operation meets the same
             fault.
+        list_lag: seconds by which the list of instances is behind; a single instance is always up to date.
+        late_creation: seconds after which an instance comes into being whose start met a fault that left it open;
+            until then it is neither seen nor billed.
+        refused_stops: how many requests to stop it each live instance refuses with 409 before one is granted; to
+            stop or delete all is never refused. For a rate, there is the fault `status_409` on `stop`.
+        outages: `{type id: (seconds, every)}`: that hardware type is not available for the first `seconds` of
+            `every` seconds, from now on; starts on it are refused meanwhile.
 
     Raises:
-        ValueError: `steps` is less than 1, a duration is negative, or `capacity` names an unknown hardware type.
+        ValueError: `steps` is less than 1, a duration or number is negative, an outage is longer than what it recurs
+            after, or `capacity` or `outages` names an unknown hardware type.
     """
 
     def __init__(
@@ -74,14 +82,25 @@ class Emulator:
         upstream_key: str | None = None,
         faults: Iterable[Fault] = (),
         seed: int = 0,
+        list_lag: float = 0.0,
+        late_creation: float = 0.0,
+        refused_stops: int = 0,
+        outages: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        if steps < 1 or min(seconds_per_step, stop_delay, token_lifetime) < 0:
-            raise ValueError("steps must be at least 1, and no duration negative")
-        unknown = set(capacity or ()) - set(HARDWARE_TYPES)
-        if unknown:
-            raise ValueError(f"capacity names unknown hardware types: {', '.join(sorted(unknown))}")
+        durations = (seconds_per_step, stop_delay, token_lifetime, list_lag, late_creation, refused_stops)
+        if steps < 1 or min(durations) < 0:
+            raise ValueError("steps must be at least 1, and no duration or number negative")
+        for name, by_type in (("capacity", capacity or {}), ("outages", outages or {})):
+            unknown = set(by_type) - set(HARDWARE_TYPES)
+            if unknown:
+                raise ValueError(f"{name} names unknown hardware types: {', '.join(sorted(unknown))}")
+        for seconds, every in (outages or {}).values():
+            if not 0 <= seconds <= every or every == 0:
+                raise ValueError(f"an outage of {seconds} of every {every} seconds is impossible")
         self._address = (host, port)
         self._list_num_workers = list_num_workers
+        self._list_lag = list_lag
+        self._late_creation = late_creation
         self._clock = Clock()
         self._fleet = Fleet(
             clock=self._clock,
@@ -90,6 +109,8 @@ class Emulator:
             bill_pending=bill_pending,
             balance=balance,
             capacity=capacity or {},
+            refused_stops=refused_stops,
+            outages=outages or {},
         )
         self._tokens = Tokens(self._clock, token_lifetime)
         self._upstream = None if upstream is None else Upstream(upstream, upstream_key)
@@ -263,6 +284,8 @@ class Emulator:
             clock=self._clock,
             inference_root=root + INFERENCE,
             list_num_workers=self._list_num_workers,
+            list_lag=self._list_lag,
+            late_creation=self._late_creation,
         )
         app = build_app(gate=self._gate, provisioning=provisioning, inference=self._inference, books=self.books)
         if self._upstream is not None:
