@@ -192,7 +192,7 @@ class FaultKind(StrEnum):
     )
     EXTRA_FIELDS = (
         "extra_fields",
-        "Every object has an unknown field more.",
+        "Every object has one more field, which nobody knows.",
         Effect(edited(with_extra_fields), operations=PROVISIONING),
     )
     BAD_ITEM = (

@@ -62,9 +62,12 @@ class Injector:
         """Deliver these too, after those that are there."""
         self.plans += tuple(map(Plan.of, faults))
 
-    def clear(self) -> None:
-        """Deliver nothing any more."""
-        self.plans = ()
+    def mend(self, operation: Operation | None) -> None:
+        """Deliver nothing any more, or nothing to requests of `operation`."""
+        left = () if operation is None else self.plans
+        for plan in left:
+            plan.operations = tuple(other for other in plan.operations if other != operation)
+        self.plans = left
 
     def draw(self, operation: Operation, request: web.Request) -> Plan | None:
         """What a request that has just arrived meets; called once for each, so that the draws stay in step."""

@@ -93,7 +93,10 @@ class Emulator:
         for name, by_type in (("capacity", capacity or {}), ("outages", outages or {})):
             unknown = set(by_type) - set(HARDWARE_TYPES)
             if unknown:
-                raise ValueError(f"{name} names unknown hardware types: {', '.join(sorted(unknown))}")
+                raise ValueError(
+                    f"{name} names unknown hardware types: {', '.join(sorted(unknown))};"
+                    f" there are: {', '.join(HARDWARE_TYPES)}"
+                )
         for seconds, every in (outages or {}).values():
             if not 0 <= seconds <= every or every == 0:
                 raise ValueError(f"an outage of {seconds} of every {every} seconds is impossible")
@@ -212,9 +215,9 @@ class Emulator:
         """Deliver these faults too, from the next request on; thread-safe. Those given before come first."""
         self._gate.injector.add(faults)
 
-    def mend(self) -> None:
-        """Deliver no fault any more; thread-safe."""
-        self._gate.injector.clear()
+    def mend(self, operation: Operation | None = None) -> None:
+        """Deliver no fault any more, or none to requests of `operation`; thread-safe."""
+        self._gate.injector.mend(operation)
 
     def hold(self, operation: Operation, phase: Phase, *, skip: int = 0) -> Hold:
         """Hold the next request of `operation`, or the one after `skip` more; thread-safe.

@@ -68,11 +68,13 @@ async def test_a_fault_of_so_many_times_is_followed_by_the_next(api: Api) -> Non
 
 
 @pytest.mark.asyncio
-async def test_after_mending_no_fault_is_left() -> None:
+@pytest.mark.parametrize(("mended", "statuses"), [(None, (200, 200)), ("balance", (200, 503)), ("models", (503, 200))])
+async def test_what_is_mended_meets_no_fault(mended: Operation | None, statuses: tuple[int, int]) -> None:
     async with serving(faults=[Fault("status_503", "balance")]) as api:
+        api.emulator.inject(Fault("status_503", "models"))
         assert (await api.call("GET", "/user/balance")).status == 503
-        api.emulator.mend()
-        assert (await api.call("GET", "/user/balance")).status == 200
+        api.emulator.mend(mended)
+        assert ((await api.call("GET", "/user/balance")).status, (await api.call("GET", "/models/")).status) == statuses
 
 
 @pytest.mark.asyncio
