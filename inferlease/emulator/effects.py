@@ -190,16 +190,28 @@ def without_required(case: Case, content: dict[str, Any]) -> None:
     del content[last]
 
 
-def with_status(status: str | None) -> _Edit:
-    """Give every instance this status."""
+def each_instance(change: Callable[[dict[str, Any]], object]) -> _Edit:
+    """Change every instance."""
 
     def edit(_case: Case, content: dict[str, Any]) -> bool:
         instances = content["instances"] if "instances" in content else [content["instance"]]
         for instance in instances:
-            instance["instance_status"]["status"] = status
+            change(instance)
         return bool(instances)
 
     return edit
+
+
+def with_status(status: str | None) -> _Edit:
+    """Give every instance this status."""
+    return each_instance(lambda instance: instance["instance_status"].update(status=status))
+
+
+def with_progress(progress: Mapping[str, object] | None) -> _Edit:
+    """Let every worker report this progress."""
+    return each_instance(
+        lambda instance: [worker.update(init_progress=progress) for worker in instance["worker_statuses"]]
+    )
 
 
 def with_extra_fields(_case: Case, content: dict[str, Any]) -> None:
@@ -216,6 +228,14 @@ def with_bad_item(case: Case, content: dict[str, Any]) -> bool:
     items = content[_LISTS[case.operation]]
     items[:1] = [{key: value if key in _IDS else 7 for key, value in item.items()} for item in items[:1]]
     return bool(items)
+
+
+def without_first(_case: Case, content: dict[str, Any]) -> bool:
+    """Leave out the first instance."""
+    items = content["instances"]
+    left_out = items[:1]
+    del items[:1]
+    return bool(left_out)
 
 
 def with_duplicate(_case: Case, content: dict[str, Any]) -> bool:

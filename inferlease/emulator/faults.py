@@ -19,6 +19,7 @@ from inferlease.emulator.effects import (
     cut_off,
     delivered,
     dripping,
+    each_instance,
     edited,
     gzip_bomb,
     gzip_members,
@@ -34,8 +35,10 @@ from inferlease.emulator.effects import (
     with_duplicate,
     with_extra_fields,
     with_member,
+    with_progress,
     with_status,
     with_wrong_lifetime,
+    without_first,
     without_required,
 )
 from inferlease.emulator.holds import Operation
@@ -190,6 +193,28 @@ class FaultKind(StrEnum):
         "The status of every instance is `hibernating`.",
         Effect(edited(with_status("hibernating")), operations=WITH_INSTANCES),
     )
+    NULL_BASE_URL = (
+        "null_base_url",
+        "No instance has a base URL, whatever its status.",
+        Effect(edited(each_instance(lambda instance: instance.update(base_url=None))), operations=WITH_INSTANCES),
+    )
+    NO_WORKERS = (
+        "no_workers",
+        "No instance has a worker.",
+        Effect(edited(each_instance(lambda instance: instance.update(worker_statuses=[]))), operations=WITH_INSTANCES),
+    )
+    NULL_PROGRESS = (
+        "null_progress",
+        "The progress of every worker is null.",
+        Effect(edited(with_progress(None)), operations=WITH_INSTANCES),
+    )
+    ODD_PROGRESS = (
+        "odd_progress",
+        "Every worker is at step 7 of 0.",
+        Effect(
+            edited(with_progress({"current_step": 7, "num_steps": 0, "description": ""})), operations=WITH_INSTANCES
+        ),
+    )
     EXTRA_FIELDS = (
         "extra_fields",
         "Every object has one more field, which nobody knows.",
@@ -199,6 +224,11 @@ class FaultKind(StrEnum):
         "bad_item",
         "The first item of a list has numbers for all its fields but the id.",
         Effect(edited(with_bad_item), operations=LISTS),
+    )
+    ABSENT_ITEM = (
+        "absent_item",
+        "The first instance is missing from the list.",
+        Effect(edited(without_first), operations=("list",)),
     )
     DUPLICATE_ITEM = (
         "duplicate_item",
@@ -230,7 +260,7 @@ class FaultKind(StrEnum):
 
     @property
     def is_handled(self) -> bool:
-        """Whether the request takes effect all the same; for `revoked_token`, if another token is valid: it is not."""
+        """Whether the request takes effect all the same."""
         return self.effect.handled and not self.effect.revokes
 
     @property

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
+import subprocess
+import sys
 import zlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
@@ -17,6 +21,8 @@ from tests.emulator.support import CREDENTIALS, Api, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "emulator-faults.md"
 
 ENDLESS = {FaultKind.HANG_BEFORE, FaultKind.HANG_AFTER, FaultKind.SLOW_DRIP}
 """Kinds whose answers don't end; they have tests of their own."""
@@ -68,6 +74,10 @@ def statuses(seen: Seen) -> list[object]:
     return [instance["instance_status"]["status"] for instance in instances]
 
 
+def progress(seen: Seen) -> Any:
+    return seen.json["instance"]["worker_statuses"][0]["init_progress"]
+
+
 def inflated(body: bytes, most: int) -> int:
     """How many bytes the first member of gzip becomes, up to `most`."""
     return len(zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(body, most))
@@ -117,6 +127,10 @@ CHECKS: dict[str, Callable[[Seen], object]] = {
     ),
     "null_status": lambda seen: statuses(seen) == [None],
     "unknown_status": lambda seen: statuses(seen) == ["hibernating"],
+    "null_base_url": lambda seen: seen.json["instance"]["base_url"] is None and statuses(seen) == ["running"],
+    "no_workers": lambda seen: seen.json["instance"]["worker_statuses"] == [],
+    "null_progress": lambda seen: progress(seen) is None,
+    "odd_progress": lambda seen: (progress(seen)["current_step"], progress(seen)["num_steps"]) == (7, 0),
     "extra_fields": lambda seen: (
         seen.json["emulated_extra"] == seen.json["instance"]["instance_args"]["emulated_extra"]
         and seen.json["instance"]["worker_statuses"][0]["init_progress"]["emulated_extra"]
@@ -124,6 +138,7 @@ CHECKS: dict[str, Callable[[Seen], object]] = {
     "bad_item": lambda seen: (
         isinstance(seen.json["instances"][0]["instance_id"], str) and seen.json["instances"][0]["instance_args"] == 7
     ),
+    "absent_item": lambda seen: seen.json == {"instances": []},
     "duplicate_item": lambda seen: lists_one_twice(seen, are_equal=True),
     "conflicting_item": lambda seen: (
         lists_one_twice(seen, are_equal=False) and statuses(seen) == ["running", "stopped"]
@@ -287,5 +302,26 @@ def test_what_leaves_a_start_open_is_told_apart() -> None:
     assert clear == refusals | {
         *("status_429_seconds", "status_429_date", "redirect_host", "redirect_http", "revoked_token"),
         *("wrong_content_type", "missing_field", "null_status", "unknown_status", "extra_fields"),
+        *("null_base_url", "no_workers", "null_progress", "odd_progress", "absent_item"),
         *("bad_item", "duplicate_item", "conflicting_item", "wrong_expires_in"),
     }
+
+
+def documented(kind: FaultKind) -> str:
+    """The row of a kind in the table of the documentation."""
+    happens_to = "all" if kind.operations == get_args(Operation) else ", ".join(f"`{name}`" for name in kind.operations)
+    if kind.operations == get_args(Operation)[:-1]:
+        happens_to = "all but `inference`"
+    return f"| `{kind}` | {kind.description} | {happens_to} | {'yes' if kind.is_ambiguous_on('start') else ''} |"
+
+
+def test_the_documentation_has_the_table_of_kinds() -> None:
+    text = DOCUMENTATION.read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    assert rows == [documented(kind) for kind in FaultKind]
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
