@@ -78,6 +78,14 @@ async def test_what_is_mended_meets_no_fault(mended: Operation | None, statuses:
 
 
 @pytest.mark.asyncio
+async def test_the_books_over_http_count_the_faults_too(api: Api) -> None:
+    api.emulator.inject(Fault("status_503", "balance"))
+    await api.call("GET", "/user/balance")
+    answer = await api.call("GET", api.emulator.base_url.removesuffix("/api/v1") + "/emulator/books")
+    assert answer.body["faults"] == {"status_503": {"balance": 1}}
+
+
+@pytest.mark.asyncio
 async def test_what_can_not_be_spoiled_is_right_and_not_counted(api: Api) -> None:
     api.emulator.inject(Fault("bad_item", "list", times=1), Fault("empty", "get"))
     assert (await api.call("GET", "/instances/")).body == {"instances": []}
