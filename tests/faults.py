@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 import pytest
-from aiohttp import web
-from attrs import define, frozen
+from attrs import frozen
 
 from inferlease.emulator import Emulator, Operation
+from inferlease.emulator.effects import Case, Effect
 from inferlease.emulator.gate import Gate
+from inferlease.emulator.injection import Injector, Plan
+from inferlease.emulator.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+
+    from aiohttp import web
 
     from inferlease.emulator.replies import Handler
 
@@ -41,29 +45,6 @@ def emulated(**options: object) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("emulator", [options], indirect=True, ids=["-".join(options)])
 
 
-@define
-class Fault:
-    """One wrong answer, given `times` times; `None` for ever. `edit` changes what the emulator would have said."""
-
-    status: int
-    body: bytes | None
-    headers: dict[str, str]
-    edit: Edit | None
-    lost: bool
-    handled: bool
-    times: int | None
-
-    def apply(self, request: web.Request, answer: web.StreamResponse | None) -> web.StreamResponse:
-        if self.lost and request.transport is not None:
-            request.transport.abort()
-        body = self.body if self.body is not None else b""
-        if self.edit is not None:
-            assert isinstance(answer, web.Response)
-            assert isinstance(answer.body, bytes)
-            body = orjson.dumps(self.edit(orjson.loads(answer.body)))
-        return web.Response(status=self.status, body=body, headers={"Content-Type": "application/json"} | self.headers)
-
-
 @frozen
 class Asked:
     """A request as it arrived."""
@@ -78,42 +59,28 @@ class Asked:
         return orjson.loads(self.body)
 
 
-class _FaultyGate(Gate):
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults: dict[str, list[Fault]] = {operation: [] for operation in get_args(Operation)}
+class _RecordingGate(Gate):
+    def __init__(self, injector: Injector) -> None:
+        super().__init__(injector)
         self.asked: list[Asked] = []
 
     def guard(self, operation: Operation, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        rightly = super().guard(operation, handler)
+        guarded = super().guard(operation, handler)
 
         async def handle(request: web.Request) -> web.StreamResponse:
             body = await request.read()
             self.asked.append(Asked(operation, body, request.path_qs, request.headers.get("Authorization")))
-            fault = self._next_fault(operation)
-            if fault is None:
-                return await rightly(request)
-            if fault.handled:
-                return fault.apply(request, await rightly(request))
-            self.requests[operation] += 1
-            return fault.apply(request, None)
+            return await guarded(request)
 
         return handle
 
-    def _next_fault(self, operation: str) -> Fault | None:
-        waiting = self.faults[operation]
-        if waiting and waiting[0].times is not None:
-            waiting[0].times -= 1
-            return waiting.pop(0) if waiting[0].times == 0 else waiting[0]
-        return waiting[0] if waiting else None
-
 
 class FaultyEmulator(Emulator):
-    """An emulator with faults on demand."""
+    """An emulator with answers as a test writes them, beside the faults of the catalogue."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._gate: _FaultyGate = _FaultyGate()
+        self._gate: _RecordingGate = _RecordingGate(self._gate.injector)
 
     def fault(
         self,
@@ -139,13 +106,17 @@ class FaultyEmulator(Emulator):
             handled: whether the request takes effect before that.
             times: how many requests; `None` for all that follow.
         """
-        content = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
-        handled = handled or edit is not None
-        self._gate.faults[operation].append(Fault(status, content, headers or {}, edit, lost, handled, times))
+        content = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
 
-    def mend(self, operation: Operation) -> None:
-        """Answer rightly again."""
-        self._gate.faults[operation].clear()
+        def spoil(case: Case) -> Reply:
+            said = content
+            if edit is not None:
+                assert isinstance(case.reply.body, bytes)
+                said = orjson.dumps(edit(orjson.loads(case.reply.body)))
+            return Reply(status, said, headers=headers or {}, delivery="reset" if lost else "whole")
+
+        effect = Effect(spoil, handled=handled or edit is not None)
+        self._gate.injector.plans += (Plan("scripted", effect, (operation,), left=times),)
 
     def asked(self, operation: Operation) -> list[Asked]:
         """The requests of `operation` so far."""

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+from typing import get_args
 
 import click
 
 from inferlease.cli import _signals
 from inferlease.cli._options import SECONDS
 from inferlease.cli._terminal import Terminal
-from inferlease.emulator import Books, Emulator
+from inferlease.emulator import Books, Emulator, Fault, FaultKind, Operation
 
 __all__ = ["command"]
 
@@ -27,7 +28,45 @@ def _loopback(_ctx: click.Context, _param: click.Parameter, host: str) -> str:
     return host
 
 
-@click.command("emulator")
+class _FaultType(click.ParamType[Fault]):
+    """A fault as `Fault.parse` reads it."""
+
+    name = "fault"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Fault:
+        try:
+            return Fault.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _OutageType(click.ParamType[tuple[str, tuple[float, float]]]):
+    """A hardware type, and for how many of how many seconds it is not available."""
+
+    name = "outage"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[float, float]]:
+        hardware_type_id, _, numbers = str(value).partition("=")
+        seconds, _, every = numbers.partition("/")
+        try:
+            return hardware_type_id, (float(seconds), float(every))
+        except ValueError:
+            self.fail(f"{value!r:.100} is no outage, such as NVIDIA_L4_1=10/60: 10 s of every 60 s", param, ctx)
+
+
+class _Command(click.Command):
+    """A command whose help ends with the catalogue of faults."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Kinds of faults"):
+            formatter.write_dl([(kind.value, kind.description.replace("`", "")) for kind in FaultKind])
+        with formatter.section("Operations"):
+            formatter.write_text(", ".join(get_args(Operation)))
+
+
+@click.command("emulator", cls=_Command)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, callback=_loopback, help="A loopback address.")
 @click.option("--seconds-per-step", type=SECONDS, default=1.0, show_default=True, help="A worker has five steps.")
@@ -37,9 +76,42 @@ def _loopback(_ctx: click.Context, _param: click.Parameter, host: str) -> str:
     metavar="URL",
     help="An OpenAI-compatible server that answers for the instances, such as http://127.0.0.1:8000/v1.",
 )
+@click.option(
+    "--fault",
+    "faults",
+    type=_FaultType(),
+    multiple=True,
+    metavar="KIND[:OPERATION][=RATE]",
+    help="Let something go wrong, such as status_503:get=0.1: for all operations unless one is named, and always "
+    "unless there is a rate from 0 to 1. May be given several times; rates add up.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed draws the same faults again.")
+@click.option("--list-lag", type=SECONDS, default=0.0, help="The list of instances is so much behind.")
+@click.option("--late-creation", type=SECONDS, default=0.0, help="From a start that a fault left open to its instance.")
+@click.option("--refuse-stops", type=click.IntRange(0), default=0, help="The first so many of each instance, with 409.")
+@click.option(
+    "--outage",
+    "outages",
+    type=_OutageType(),
+    multiple=True,
+    metavar="TYPE=SECONDS/EVERY",
+    help="A hardware type is not available for the first SECONDS of EVERY. May be given several times.",
+)
 @click.option("--until-eof", is_flag=True, hidden=True, help="End with stdin, and so with whoever holds its other end.")
 def command(
-    *, port: int, host: str, seconds_per_step: float, stop_delay: float, upstream: str | None, until_eof: bool
+    *,
+    port: int,
+    host: str,
+    seconds_per_step: float,
+    stop_delay: float,
+    upstream: str | None,
+    faults: tuple[Fault, ...],
+    seed: int,
+    list_lag: float,
+    late_creation: float,
+    refuse_stops: int,
+    outages: tuple[tuple[str, tuple[float, float]], ...],
+    until_eof: bool,
 ) -> int:
     """Serve an emulator of the whole API, until Ctrl-C or SIGTERM.
 
@@ -47,8 +119,9 @@ def command(
     read from INFERLEASE_UPSTREAM_KEY.
 
     \b
-    Example:
+    Examples:
       eval "$(inferlease emulator --port 8080 &)"
+      inferlease emulator --fault reset_after=0.05 --fault status_503:get=0.1 --seed 7
     """
     try:
         emulator = Emulator(
@@ -58,6 +131,12 @@ def command(
             stop_delay=stop_delay,
             upstream=upstream,
             upstream_key=os.environ.get("INFERLEASE_UPSTREAM_KEY"),
+            faults=faults,
+            seed=seed,
+            list_lag=list_lag,
+            late_creation=late_creation,
+            refused_stops=refuse_stops,
+            outages=dict(outages),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -102,7 +181,9 @@ def _print_and_close(lines: list[str]) -> None:
 
 def _summary(books: Books) -> str:
     billed = ", ".join(books.still_billed) or "none"
+    delivered = sum(number for numbers in books.faults.values() for number in numbers.values())
+    faults = f"; faults delivered: {delivered}" if delivered else ""
     return (
         f"the emulator's books: {books.starts} started; {books.billed_seconds:.1f} s were billed, "
-        f"{books.cost:.4f} EUR; still billed: {billed}"
+        f"{books.cost:.4f} EUR; still billed: {billed}{faults}"
     )

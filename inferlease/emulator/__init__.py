@@ -11,12 +11,15 @@ print(emulator.books().still_billed)
 
 from inferlease.emulator.answers import expected_answer, expected_embedding
 from inferlease.emulator.books import Books, InstanceBooks, RunBooks
+from inferlease.emulator.faults import Fault, FaultKind
 from inferlease.emulator.holds import Hold, Operation, Phase
 from inferlease.emulator.server import Emulator
 
 __all__ = [
     "Books",
     "Emulator",
+    "Fault",
+    "FaultKind",
     "Hold",
     "InstanceBooks",
     "Operation",

@@ -4,6 +4,8 @@ from datetime import datetime
 
 from attrs import frozen
 
+from inferlease.emulator.holds import Operation
+
 
 @frozen
 class RunBooks:
@@ -59,6 +61,8 @@ class Books:
     """By instance id, in the order of their starts, deleted ones included."""
     requests: dict[str, int]
     """Requests that reached the server, by operation, refused ones included."""
+    faults: dict[str, dict[Operation, int]]
+    """Faults delivered, by kind and operation, such as `{"reset_after": {"start": 2}}`."""
     tokens_issued: int
     api_tokens_at_inference: int
     """Requests for inference that showed an API access token, which must never leave the API."""

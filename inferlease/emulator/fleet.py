@@ -55,12 +55,21 @@ class EmulatedInstance:
     spec: Spec
     runs: list[Run]
     stop_requests: list[float] = field(factory=list)
-    deleted: bool = False
+    refused_stops: int = 0
+    deleted_at: float | None = None
 
     @property
     def run(self) -> Run:
         """The latest life."""
         return self.runs[-1]
+
+    def run_at(self, instant: float) -> Run:
+        """The life that was the latest at `instant`."""
+        return next((run for run in reversed(self.runs) if run.pending_at <= instant), self.runs[0])
+
+    def exists(self, instant: float) -> bool:
+        """Whether it was there at `instant`: created, and not deleted yet."""
+        return self.runs[0].pending_at <= instant and (self.deleted_at is None or instant < self.deleted_at)
 
 
 class Fleet:
@@ -73,6 +82,8 @@ class Fleet:
         bill_pending: whether the time before an instance is usable is billed.
         balance: EUR to begin with.
         capacity: how many live instances each hardware type has room for; a type that is not named has no limit.
+        refused_stops: how many requests to stop each live instance are refused before one is granted.
+        outages: for how many seconds of every so many a hardware type is not available, beginning now.
     """
 
     def __init__(
@@ -84,6 +95,8 @@ class Fleet:
         bill_pending: bool,
         balance: float,
         capacity: Mapping[str, int],
+        refused_stops: int,
+        outages: Mapping[str, tuple[float, float]],
     ) -> None:
         self._clock = clock
         self._pace = pace
@@ -91,13 +104,17 @@ class Fleet:
         self._bill_pending = bill_pending
         self._credit = balance
         self._capacity = dict(capacity)
+        self._refused_stops = refused_stops
+        self._outages = dict(outages)
+        self._began = clock.now()
         self._instances: dict[str, EmulatedInstance] = {}
         self._lock = threading.RLock()
 
-    def instances(self) -> list[EmulatedInstance]:
-        """Those that are not deleted."""
+    def instances(self, ago: float = 0.0) -> list[EmulatedInstance]:
+        """Those that there are, or were `ago` seconds before now."""
         with self._lock:
-            return [instance for instance in self._instances.values() if not instance.deleted]
+            instant = self._clock.now() - ago
+            return [instance for instance in self._instances.values() if instance.exists(instant)]
 
     def find(self, instance_id: object) -> EmulatedInstance:
         """One of them, by its id.
@@ -107,7 +124,7 @@ class Fleet:
         """
         with self._lock:
             instance = self._instances.get(instance_id) if isinstance(instance_id, str) else None
-            if instance is None or instance.deleted:
+            if instance is None or not instance.exists(self._clock.now()):
                 raise Refusal(404, f"Instance '{instance_id}' not found.")
             return instance
 
@@ -116,8 +133,8 @@ class Fleet:
         with self._lock:
             return [hardware_type for hardware_type in HARDWARE_TYPES.values() if self._has_room(hardware_type)]
 
-    def start(self, request: Mapping[str, object]) -> EmulatedInstance:
-        """Start what `request` asks for.
+    def start(self, request: Mapping[str, object], delay: float = 0.0) -> EmulatedInstance:
+        """Start what `request` asks for; until `delay` seconds from now nothing is to be seen of it.
 
         Raises:
             Refusal: 400 or 404, it is not valid or there is no room; 402, no money is left.
@@ -125,7 +142,7 @@ class Fleet:
         spec = resolve(request)
         with self._lock:
             self._require_means(spec)
-            run = Run(self._pace, self._clock.now())
+            run = Run(self._pace, self._clock.now() + delay)
             instance = EmulatedInstance(f"instance-{secrets.token_hex(8)}", spec, [run])
             self._instances[instance.instance_id] = instance
             return instance
@@ -149,10 +166,14 @@ class Fleet:
         """Stop an instance; one that stops or has stopped already stays as it is.
 
         Raises:
-            Refusal: 404, there is none.
+            Refusal: 404, there is none; 409, it is not to be stopped yet.
         """
         with self._lock:
             instance = self.find(instance_id)
+            if instance.run.stop_at is None and instance.refused_stops < self._refused_stops:
+                instance.refused_stops += 1
+                instance.stop_requests.append(self._clock.now())
+                raise Refusal(409, f"Instance '{instance_id}' can't be stopped at the moment.")
             self._stop(instance, self._stop_delay)
             return instance
 
@@ -174,7 +195,7 @@ class Fleet:
             instance = self.find(instance_id)
             if instance.run.state(self._clock.now()) != "stopped":
                 raise Refusal(400, f"Instance '{instance_id}' is not stopped: stop it before you delete it.")
-            instance.deleted = True
+            instance.deleted_at = self._clock.now()
 
     def delete_all(self, *, force: bool) -> list[str]:
         """Delete the stopped instances, with `force` the live ones too, which stop at once; the ids of the deleted."""
@@ -185,7 +206,7 @@ class Fleet:
                     self._stop(instance, delay=0.0)
             doomed = [instance for instance in self.instances() if force or instance not in live]
             for instance in doomed:
-                instance.deleted = True
+                instance.deleted_at = self._clock.now()
             return [instance.instance_id for instance in doomed]
 
     def balance(self) -> float:
@@ -198,7 +219,11 @@ class Fleet:
         """The bill of every instance there ever was, by id."""
         with self._lock:
             now = self._clock.now()
-            return {instance_id: self._entry(instance, now) for instance_id, instance in self._instances.items()}
+            return {
+                instance_id: self._entry(instance, now)
+                for instance_id, instance in self._instances.items()
+                if instance.runs[0].pending_at <= now
+            }
 
     def _entry(self, instance: EmulatedInstance, now: float) -> InstanceBooks:
         spec = instance.spec
@@ -219,7 +244,7 @@ class Fleet:
             billing_interval=spec.billing_interval,
             num_workers=spec.num_workers,
             status=instance.run.state(now),
-            deleted=instance.deleted,
+            deleted=instance.deleted_at is not None,
             started=runs[0].pending_at,
             started_wall=self._clock.wall(runs[0].pending_at),
             runs=runs,
@@ -245,6 +270,9 @@ class Fleet:
         return [instance for instance in self.instances() if instance.run.state(now) != "stopped"]
 
     def _has_room(self, hardware_type: HardwareType) -> bool:
+        seconds, every = self._outages.get(hardware_type.hardware_type_id, (0.0, 1.0))
+        if (self._clock.now() - self._began) % every < seconds:
+            return False
         room = self._capacity.get(hardware_type.hardware_type_id)
         taken = sum(instance.spec.hardware_type is hardware_type for instance in self._live())
         return room is None or taken < room

@@ -2,13 +2,14 @@
 
 import math
 import secrets
+from collections import Counter
 
 from aiohttp import web
 
 from inferlease.emulator.catalogue import CURRENCY, HARDWARE_TYPES, MODELS
 from inferlease.emulator.fleet import EmulatedInstance, Fleet, find_model
 from inferlease.emulator.life import Clock
-from inferlease.emulator.replies import Handler, Refusal, Reply, json_object
+from inferlease.emulator.replies import LEFT_OPEN, Handler, Refusal, Reply, json_object
 
 CLIENT_ID = "emulator"
 CLIENT_SECRET = "emulator"
@@ -22,6 +23,9 @@ class Tokens:
         self._clock = clock
         self._expiries: dict[str, float] = {}
         self._issued: set[str] = set()
+        self._accepted: set[str] = set()
+        # Requests refused for their token, which its client will repeat with another one.
+        self._to_come: Counter[str] = Counter()
 
     @property
     def issued(self) -> int:
@@ -39,6 +43,18 @@ class Tokens:
         """Let none of them be valid any more."""
         self._expiries = {}
 
+    def revoke(self, request: web.Request) -> bool:
+        """Revoke the token of a request, and tell whether that was done.
+
+        It is not for a token's first request, nor for one that may repeat a request refused before: a client that
+        replaces its token once must get through.
+        """
+        token = bearer(request)
+        if token not in self._accepted or token not in self._expiries or self._to_come[_call(request)]:
+            return False
+        del self._expiries[token]
+        return True
+
     def was_issued(self, text: str) -> bool:
         """Whether `text` is one of ours, valid or not."""
         return text in self._issued
@@ -53,23 +69,36 @@ class Tokens:
         if token is None:
             raise Refusal(401, "The access token is missing.")
         expiry = self._expiries.get(token)
-        if expiry is None:
-            raise Refusal(401, "The access token is not valid.")
-        if expiry <= self._clock.now():
-            raise Refusal(401, "The access token has expired.")
+        if expiry is None or expiry <= self._clock.now():
+            if token in self._issued:
+                self._to_come[_call(request)] += 1
+            raise Refusal(401, f"The access token {'is not valid' if expiry is None else 'has expired'}.")
+        self._accepted.add(token)
+        if self._to_come[_call(request)]:
+            self._to_come[_call(request)] -= 1
 
 
 class Provisioning:
     """The handlers, one method per call of the API."""
 
     def __init__(
-        self, *, fleet: Fleet, tokens: Tokens, clock: Clock, inference_root: str, list_num_workers: bool
+        self,
+        *,
+        fleet: Fleet,
+        tokens: Tokens,
+        clock: Clock,
+        inference_root: str,
+        list_num_workers: bool,
+        list_lag: float,
+        late_creation: float,
     ) -> None:
         self._fleet = fleet
         self._tokens = tokens
         self._clock = clock
         self._inference_root = inference_root
         self._list_num_workers = list_num_workers
+        self._list_lag = list_lag
+        self._late_creation = late_creation
 
     def authorized(self, handler: Handler) -> Handler:
         """`handler`, for those only who show a valid token."""
@@ -94,14 +123,16 @@ class Provisioning:
         return Reply.json({"current_balance": self._fleet.balance(), "currency": CURRENCY})
 
     async def list_instances(self, _request: web.Request) -> Reply:
-        return Reply.json({"instances": [self._listed(instance) for instance in self._fleet.instances()]})
+        instances = self._fleet.instances(self._list_lag)
+        return Reply.json({"instances": [self._listed(instance) for instance in instances]})
 
     async def get(self, request: web.Request) -> Reply:
         instance = self._fleet.find(request.match_info["instance_id"])
         return Reply.json({"instance": self._wire(instance)})
 
     async def start(self, request: web.Request) -> Reply:
-        instance = self._fleet.start(await _body(request))
+        delay = self._late_creation if request.get(LEFT_OPEN, False) else 0.0
+        instance = self._fleet.start(await _body(request), delay)
         return Reply.json({"message": "Instance started.", "instance": self._wire(instance)})
 
     async def restart(self, request: web.Request) -> Reply:
@@ -142,9 +173,9 @@ class Provisioning:
     async def available(self, _request: web.Request) -> Reply:
         return Reply.json({"hardware_types": [hardware_type.wire() for hardware_type in self._fleet.available()]})
 
-    def _wire(self, instance: EmulatedInstance) -> dict[str, object]:
-        now = self._clock.now()
-        run = instance.run
+    def _wire(self, instance: EmulatedInstance, ago: float = 0.0) -> dict[str, object]:
+        now = self._clock.now() - ago
+        run = instance.run_at(now)
         state = run.state(now)
         base_url = f"{self._inference_root}/{instance.instance_id}/v1" if state == "running" else None
         return {
@@ -160,7 +191,7 @@ class Provisioning:
         }
 
     def _listed(self, instance: EmulatedInstance) -> dict[str, object]:
-        wire = self._wire(instance)
+        wire = self._wire(instance, self._list_lag)
         if not self._list_num_workers:
             arguments = instance.spec.wire()
             del arguments["num_workers"]
@@ -172,6 +203,11 @@ def bearer(request: web.Request) -> str | None:
     """The bearer token of a request, None without one."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _call(request: web.Request) -> str:
+    """What a repeated request has in common with the first."""
+    return f"{request.method} {request.path_qs}"
 
 
 async def _body(request: web.Request) -> dict[str, object]:

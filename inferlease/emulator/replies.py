@@ -1,11 +1,19 @@
 """An answer before it is sent, and the refusals of both APIs."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Literal, TypeAlias
 
 import orjson
 from aiohttp import web
-from attrs import frozen
+from attrs import field, frozen
+
+Delivery: TypeAlias = Literal["whole", "half", "half_chunked", "drip", "reset", "eof", "never"]
+"""How much of an answer is sent: the whole, half of its body (with its length declared, or in chunks), byte by byte,
+nothing before the connection is reset or closed, or nothing for as long as the client waits."""
+
+
+LEFT_OPEN = web.RequestKey("left_open", bool)
+"""Set for a request that meets a fault: whether its client won't know what became of it."""
 
 
 @frozen
@@ -15,6 +23,11 @@ class Reply:
     status: int
     body: bytes | list[bytes] | AsyncGenerator[bytes, None]
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(factory=dict[str, str])
+    """Further ones."""
+    delivery: Delivery = "whole"
+    pause: float = 0.0
+    """Seconds after each piece."""
 
     @classmethod
     def json(cls, content: object, status: int = 200) -> "Reply":

@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 from inferlease.emulator.app import API, INFERENCE, build_app, serve
 from inferlease.emulator.books import Books
 from inferlease.emulator.catalogue import HARDWARE_TYPES
+from inferlease.emulator.faults import Fault
 from inferlease.emulator.fleet import Fleet
 from inferlease.emulator.gate import Gate
 from inferlease.emulator.holds import Hold, Operation, Phase
 from inferlease.emulator.inference import INFERENCE_KEY, Inference, Upstream
+from inferlease.emulator.injection import Injector
 from inferlease.emulator.life import Clock, Pace
 from inferlease.emulator.provisioning import CLIENT_ID, CLIENT_SECRET, Provisioning, Tokens
 
@@ -48,9 +50,20 @@ class Emulator:
         upstream: base URL of a real OpenAI-compatible server that answers for the instances, such as
             `http://127.0.0.1:8000/v1`; bodies pass unchanged both ways.
         upstream_key: the bearer key for it.
+        faults: what goes wrong; a request meets one at most.
+        seed: of the draws by rate. With the same seed and faults, the n-th request of an operation meets the same
+            fault.
+        list_lag: seconds by which the list of instances is behind; a single instance is always up to date.
+        late_creation: seconds after which an instance comes into being whose start met a fault that left it open;
+            until then it is neither seen nor billed.
+        refused_stops: how many requests to stop it each live instance refuses with 409 before one is granted; to
+            stop or delete all is never refused. For a rate, there is the fault `status_409` on `stop`.
+        outages: `{type id: (seconds, every)}`: that hardware type is not available for the first `seconds` of
+            `every` seconds, from now on; starts on it are refused meanwhile.
 
     Raises:
-        ValueError: `steps` is less than 1, a duration is negative, or `capacity` names an unknown hardware type.
+        ValueError: `steps` is less than 1, a duration or number is negative, an outage is longer than what it recurs
+            after, or `capacity` or `outages` names an unknown hardware type.
     """
 
     def __init__(
@@ -68,14 +81,30 @@ class Emulator:
         list_num_workers: bool = True,
         upstream: str | None = None,
         upstream_key: str | None = None,
+        faults: Iterable[Fault] = (),
+        seed: int = 0,
+        list_lag: float = 0.0,
+        late_creation: float = 0.0,
+        refused_stops: int = 0,
+        outages: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        if steps < 1 or min(seconds_per_step, stop_delay, token_lifetime) < 0:
-            raise ValueError("steps must be at least 1, and no duration negative")
-        unknown = set(capacity or ()) - set(HARDWARE_TYPES)
-        if unknown:
-            raise ValueError(f"capacity names unknown hardware types: {', '.join(sorted(unknown))}")
+        durations = (seconds_per_step, stop_delay, token_lifetime, list_lag, late_creation, refused_stops)
+        if steps < 1 or min(durations) < 0:
+            raise ValueError("steps must be at least 1, and no duration or number negative")
+        for name, by_type in (("capacity", capacity or {}), ("outages", outages or {})):
+            unknown = set(by_type) - set(HARDWARE_TYPES)
+            if unknown:
+                raise ValueError(
+                    f"{name} names unknown hardware types: {', '.join(sorted(unknown))};"
+                    f" there are: {', '.join(HARDWARE_TYPES)}"
+                )
+        for seconds, every in (outages or {}).values():
+            if not 0 <= seconds <= every or every == 0:
+                raise ValueError(f"an outage of {seconds} of every {every} seconds is impossible")
         self._address = (host, port)
         self._list_num_workers = list_num_workers
+        self._list_lag = list_lag
+        self._late_creation = late_creation
         self._clock = Clock()
         self._fleet = Fleet(
             clock=self._clock,
@@ -84,11 +113,13 @@ class Emulator:
             bill_pending=bill_pending,
             balance=balance,
             capacity=capacity or {},
+            refused_stops=refused_stops,
+            outages=outages or {},
         )
         self._tokens = Tokens(self._clock, token_lifetime)
         self._upstream = None if upstream is None else Upstream(upstream, upstream_key)
         self._inference = Inference(fleet=self._fleet, tokens=self._tokens, clock=self._clock, upstream=self._upstream)
-        self._gate = Gate()
+        self._gate = Gate(Injector(faults, seed, self._tokens.revoke))
         self._root: str | None = None
         self._thread: threading.Thread | None = None
         self._ready: Future[None] = Future()
@@ -177,6 +208,7 @@ class Emulator:
         return Books(
             instances=self._fleet.books(),
             requests=dict(self._gate.requests),
+            faults=self._gate.injector.counts(),
             tokens_issued=self._tokens.issued,
             api_tokens_at_inference=self._inference.api_tokens_seen,
             balance=self._fleet.balance(),
@@ -185,6 +217,14 @@ class Emulator:
     def revoke_tokens(self) -> None:
         """Let no access token issued so far be valid any more; thread-safe."""
         self._tokens.revoke_all()
+
+    def inject(self, *faults: Fault) -> None:
+        """Deliver these faults too, from the next request on; thread-safe. Those given before come first."""
+        self._gate.injector.add(faults)
+
+    def mend(self, operation: Operation | None = None) -> None:
+        """Deliver no fault any more, or none to requests of `operation`; thread-safe."""
+        self._gate.injector.mend(operation)
 
     def hold(self, operation: Operation, phase: Phase, *, skip: int = 0) -> Hold:
         """Hold the next request of `operation`, or the one after `skip` more; thread-safe.
@@ -254,6 +294,8 @@ class Emulator:
             clock=self._clock,
             inference_root=root + INFERENCE,
             list_num_workers=self._list_num_workers,
+            list_lag=self._list_lag,
+            late_creation=self._late_creation,
         )
         app = build_app(gate=self._gate, provisioning=provisioning, inference=self._inference, books=self.books)
         if self._upstream is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferlease.cli._commands import invoke
+from inferlease.emulator import FaultKind
 from tests.cli.support import INFERLEASE, MODEL, SECONDS, Tool, ended
 
 if TYPE_CHECKING:
@@ -85,3 +86,43 @@ def test_a_port_that_is_taken_is_one_line(tool: Tool) -> None:
 def test_only_loopback_is_served(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["emulator", "--host", host]) == 2
     assert capsys.readouterr().err.startswith(f"error: Invalid value for '--host': '{host}' is not loopback")
+
+
+def test_the_faults_that_it_is_told_are_delivered_and_counted(tool: Tool) -> None:
+    faults = ("--fault", "status_401:token", "--fault", "reset_before:list=0.5", "--seed", "7", "--list-lag", "1")
+    emulator = tool.start("emulator", *faults, "--refuse-stops", "1", "--outage", "NVIDIA_L4_1=1/2")
+    assert emulator.stdout is not None
+    lines = emulator.stdout.read().splitlines()
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in lines)
+    assert "401" in tool.run("run", MODEL, "--", "true", **variables).stderr
+    emulator.send_signal(signal.SIGTERM)
+    code, said = ended(emulator)
+    assert (code, said.partition("still billed: ")[2]) == (0, "none; faults delivered: 1\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fault", "slow"], "Invalid value for '--fault': there is no fault 'slow', but there are: reset_before, "),
+        (["--fault", "empty:begin"], "Invalid value for '--fault': fault empty happens to token, balance, "),
+        (["--fault", "empty=2"], "Invalid value for '--fault': the rate of a fault is from 0 to 1, not 2.0"),
+        (["--outage", "A"], "Invalid value for '--outage': 'A' is no outage, such as NVIDIA_L4_1=10/60"),
+        (["--outage", "A=1/2"], "outages names unknown hardware types: A; there are: NVIDIA_L4_1, "),
+        (["--list-lag", "-1"], "Invalid value for '--list-lag'"),
+        (["--refuse-stops", "-1"], "Invalid value for '--refuse-stops'"),
+    ],
+)
+def test_a_fault_that_there_is_not_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["emulator", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}")
+    assert said.count("\n") == 1
+
+
+def test_its_help_tells_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["emulator", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert [kind for kind in FaultKind if f"  {kind} " not in told] == []
+    assert "KIND[:OPERATION][=RATE]" in told

@@ -173,7 +173,7 @@ async def errors(client: Client) -> None:
 
 
 async def emulated() -> None:
-    from inferlease.emulator import Emulator
+    from inferlease.emulator import Emulator, Fault, FaultKind, Operation
 
     with Emulator(seconds_per_step=0.05) as emulator:
         assert_type(emulator.base_url, str)
@@ -182,3 +182,11 @@ async def emulated() -> None:
         print(emulator.books())
     async with Emulator() as emulator:
         assert_type(emulator, Emulator)
+    clear = [Fault(kind, rate=0.01) for kind in FaultKind if not kind.is_ambiguous_on("start")]
+    faults = [*clear, Fault("reset_after", "stop", 0.1, times=3), Fault(FaultKind.STATUS_429_SECONDS, seconds=2.0)]
+    with Emulator(
+        faults=faults, seed=7, list_lag=1.0, late_creation=5.0, outages={"NVIDIA_L4_1": (1.0, 5.0)}
+    ) as emulator:
+        emulator.inject(Fault.parse("status_503:get=0.1"))
+        emulator.mend("get")
+        assert_type(emulator.books().faults, dict[str, dict[Operation, int]])
