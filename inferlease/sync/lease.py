@@ -18,6 +18,14 @@ class Lease(_facade.Facade[_async.Lease]):
 
     `with lease as instance:` starts the instance, waits until it is usable, and stops it at the end,
     whatever happens in between. `acquire()` and `release()` are for code that can't use `with`.
+
+    Example:
+        lease = client.lease("meta-llama/Llama-3.1-8B-Instruct")
+        instance = lease.acquire()
+        try:
+            print(instance.base_url)
+        finally:
+            lease.release()
     """
 
     @property
@@ -43,7 +51,7 @@ class Lease(_facade.Facade[_async.Lease]):
     def release(self) -> None:
         """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
 
-        Cancelling the caller ends the wait, never the release.
+        A caller that is cancelled or interrupted no longer waits; the release goes on.
 
         Raises:
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.

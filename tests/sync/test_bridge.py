@@ -115,10 +115,11 @@ def test_a_call_from_the_librarys_own_thread_raises(sync_client: Client) -> None
         _bridge.run(call)
 
 
+@pytest.mark.storm
 def test_many_threads_share_one_loop_and_one_token(
-    emulator: FaultyEmulator, sync_client: Client, request: pytest.FixtureRequest
+    emulator: FaultyEmulator, sync_client: Client, is_full: bool
 ) -> None:
-    count, calls = (100, 100) if request.config.getoption("--storm") == "full" else (20, 10)
+    count, calls = (100, 100) if is_full else (20, 10)
     instance_id = sync_client.instances.start(MODEL).instance_id
     failures: list[BaseException] = []
 

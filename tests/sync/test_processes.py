@@ -35,15 +35,10 @@ def run(emulator: Emulator, script: str, *flags: str, seconds: float = 40.0) -> 
     return run_script(emulator, PRELUDE + script, *flags, seconds=seconds)
 
 
-@pytest.fixture
-def is_full(request: pytest.FixtureRequest) -> bool:
-    """Whether storms run at their full size."""
-    return bool(request.config.getoption("--storm") == "full")
-
-
 # ---- forks ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.storm
 @pytest.mark.timeout(300)
 def test_children_call_through_an_inherited_client_and_a_new_one_and_the_parent_goes_on(
     emulator: Emulator, is_full: bool
@@ -219,6 +214,7 @@ time.sleep(60)
 
 
 @emulated(seconds_per_step=0.03, stop_delay=0.15)
+@pytest.mark.storm
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("phase", PHASES)
 def test_interrupts_at_a_terminal_end_the_program_and_the_bill(
