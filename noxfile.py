@@ -14,7 +14,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "typing_api", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-PEERS = ["httpx", "requests", "cortecs-py==0.1.2", "pydantic"]
+PEERS = ["httpx", "requests", "cortecs-py==0.1.2", "pydantic", "msgspec"]
 DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
 
 

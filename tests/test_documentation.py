@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import inferlease.errors
 from tests.processes import environment
 
 if TYPE_CHECKING:
@@ -40,3 +41,9 @@ def test_a_block_of_python_runs(emulator: Emulator, code: str) -> None:
     ended = subprocess.run(command, env=environment(emulator), capture_output=True, text=True, timeout=50, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_page_on_errors_has_every_error() -> None:
+    documented = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
+    classes = {name for name in inferlease.errors.__all__ if name != "InferleaseError"}
+    assert classes - set(documented) == set()
