@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 SEEDS = (1, 2, 3, 4, 5)
-RATE, RATE_OF_RELEASES = 0.2, 0.4  # the latter is higher, for many kinds can be met there only
+RATE, RATE_WHERE_SELDOM = 0.2, 0.4  # the latter for operations that are few and meet kinds that no other can
 CYCLES, AT_ONCE = 200, 8
 LEAST = 20
 """How often each kind has to be met, over all seeds."""
@@ -54,7 +54,7 @@ def faults() -> list[str]:
     options: list[str] = []
     for operation in get_args(Operation):
         shares = {kind: len(places[kind]) ** -1.5 for kind in FaultKind if operation in places[kind]}
-        rate = RATE_OF_RELEASES if operation in RELEASES else RATE
+        rate = RATE_WHERE_SELDOM if operation in RELEASES | {"token"} else RATE
         options += [f"{kind}:{operation}={rate * share / sum(shares.values())}" for kind, share in shares.items()]
     return options
 
@@ -68,7 +68,7 @@ def tool() -> Iterator[Tool]:
 def serve(tool: Tool, seed: int) -> dict[str, str]:
     """An emulator in a process of its own; the variables that point a client at it."""
     options = [part for fault in faults() for part in ("--fault", fault)]
-    emulator = tool.start("emulator", "--seconds-per-step", "0.15", "--seed", str(seed), *options)
+    emulator = tool.start("emulator", "--seconds-per-step", "0.2", "--seed", str(seed), *options)
     assert emulator.stdout is not None
     printed = emulator.stdout.read().splitlines()
     return dict(shlex.split(line)[1].split("=", 1) for line in printed)
