@@ -34,7 +34,7 @@ def lint(session: nox.Session) -> None:
     session.install(*pinned("ruff"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
-    session.run("python", "inferlease/_tools/gen_sync.py", "--check")
+    session.run("python", "-m", "inferlease._tools.gen_sync", "--check")
 
 
 @nox.session

@@ -12,6 +12,7 @@ import pytest
 
 import inferlease
 from inferlease import sync
+from inferlease._tools._reading import HOME
 from tests.faults import MODEL
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
     from inferlease.emulator import Emulator
 
 EXAMPLE = re.compile(r"^( *)Example:\n((?:\1    .*\n|\n)+)", re.MULTILINE)
-CLASSES = ("Account", "Client", "HardwareTypes", "Instance", "Instances", "Lease", "Models")
 
 
 def examples(package: Any) -> Iterator[Any]:
-    for cls in (getattr(package, name) for name in CLASSES):
+    for cls in (getattr(package, name) for name in sorted(HOME)):
         for name in ("", *vars(cls)):
             if not name.startswith("_"):
                 docstring = inspect.getdoc(getattr(cls, name) if name else cls) or ""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 from inferlease import instances as _async
@@ -22,6 +22,16 @@ class Instance(_facade.StateFacade):
     Equal by value to any `InstanceState`; pickled, it loses its client and its verbs raise
     `DetachedInstanceError`.
     """
+
+    def __init__(
+        self,
+        instance_id: str,
+        base_url: str | None,
+        instance_args: InstanceArgs,
+        instance_status: InstanceStatus,
+        worker_statuses: Sequence[WorkerStatus] = (),
+    ) -> None:
+        self._inner = _async.Instance(instance_id, base_url, instance_args, instance_status, list(worker_statuses))
 
     @property
     def instance_id(self) -> str:
@@ -84,7 +94,7 @@ class Instance(_facade.StateFacade):
     def stop(self) -> Self:
         """Ask for a stop, which ends the billing. To see it stopped, `wait_until_stopped()`.
 
-        Done as well if it is stopped already or gone. A caller that is cancelled or interrupted
+        Done as well if it is stopped already or gone. A caller that is interrupted
         leaves; the stop goes on.
 
         Raises:
@@ -186,7 +196,7 @@ class Instances(_facade.Facade[_async.Instances]):
     ) -> Instance:
         """Start an instance and return it, not yet usable. It is billed until you stop it.
 
-        What is left at `None` is not sent: the server's default applies. A caller that is cancelled or interrupted
+        What is left at `None` is not sent: the server's default applies. A caller that is interrupted
         before this returns has started nothing: what was started is stopped again. To have an instance stopped
         whatever happens, use `client.lease()`.
 

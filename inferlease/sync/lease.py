@@ -51,7 +51,7 @@ class Lease(_facade.Facade[_async.Lease]):
     def release(self) -> None:
         """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
 
-        A caller that is cancelled or interrupted no longer waits; the release goes on.
+        A caller that is interrupted no longer waits; the release goes on.
 
         Raises:
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
@@ -59,11 +59,7 @@ class Lease(_facade.Facade[_async.Lease]):
         _bridge.run(self._inner.release)
 
     def __enter__(self) -> Instance:
-        try:
-            return _bridge.run_to(Instance._of, self._inner.__aenter__)
-        except BaseException:  # an interrupt may come when the result is there already
-            _bridge.throw_away(self._inner)
-            raise
+        return _bridge.run_to(Instance._of, self._inner.__aenter__)
 
     def __exit__(
         self,

@@ -17,7 +17,6 @@ from inferlease import (
     InstanceEvent,
     InvalidArgumentError,
     NotFoundError,
-    OutcomeUnknownError,
     _keeper,
 )
 from inferlease.sync import _bridge
@@ -89,6 +88,22 @@ def test_an_error_does_not_keep_the_frames_of_its_call_alive() -> None:
         gc.enable()
 
 
+def test_a_context_that_outlives_its_call_keeps_nothing_of_it_alive() -> None:
+    class Heavy: ...
+
+    kept: list[contextvars.Context] = []
+
+    async def work(heavy: Heavy) -> Heavy:
+        kept.append(contextvars.copy_context())  # as jobs and timers do
+        _keeper.call_unless_delivered(lambda: heavy)
+        return heavy
+
+    assert type(_bridge.run(work, Heavy())) is Heavy
+    _bridge.run(asyncio.sleep, 0)  # by then the loop has let go of the call before
+    gc.collect()
+    assert [found for found in gc.get_objects() if type(found) is Heavy] == []
+
+
 def test_the_work_sees_the_context_of_its_caller() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -153,23 +168,27 @@ def test_a_callback_runs_in_the_thread_of_its_caller(sync_client: Client) -> Non
     assert threads == {threading.current_thread()}
 
 
-def test_what_a_callback_raises_reaches_its_caller(emulator: FaultyEmulator, sync_client: Client) -> None:
-    failure = LookupError("the callback failed")
-
-    def fail(_: InstanceEvent) -> None:
-        raise failure
-
-    with pytest.raises(LookupError) as caught, sync_client.lease(MODEL, on_progress=fail):
-        pytest.fail("the body must not run")
-    assert caught.value is failure
-    assert emulator.books().still_billed == []
-
-
 def test_a_callback_may_call_the_api(sync_client: Client) -> None:
     seen: list[int] = []
     with sync_client.lease(MODEL, on_progress=lambda _: seen.append(len(sync_client.instances.list()))):
         pass
     assert set(seen) == {1}
+
+
+def in_a_lambda(callback: Callable[[InstanceEvent], object]) -> Callable[[InstanceEvent], object]:
+    return lambda event: callback(event)  # noqa: PLW0108 - not an async function by its looks
+
+
+@pytest.mark.parametrize("wrapped", [lambda callback: callback, in_a_lambda])
+def test_what_only_turns_out_to_be_async_when_it_is_called_is_refused_then(
+    emulator: FaultyEmulator, sync_client: Client, wrapped: Callable[..., Any]
+) -> None:
+    class Callback:
+        async def __call__(self, _: InstanceEvent) -> None: ...
+
+    with pytest.raises(InvalidArgumentError, match="plain ones only"):
+        sync_client.lease(MODEL, on_progress=wrapped(Callback())).acquire()
+    assert emulator.books().still_billed == []
 
 
 def test_an_async_callback_is_refused(emulator: FaultyEmulator, sync_client: Client) -> None:
@@ -224,6 +243,23 @@ def test_an_iteration_that_is_collected_on_the_librarys_thread_ends_there() -> N
 
     _bridge.run(let_go)
     assert ended.wait(10)
+
+
+def test_an_iteration_may_be_collected_by_whoever_holds_a_lock_that_the_library_wants() -> None:
+    lock = threading.Lock()
+
+    async def count() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            with lock:
+                pass
+
+    numbers = _bridge.iterate(count)
+    assert next(numbers) == 1
+    with lock:
+        del numbers
+        gc.collect()
 
 
 def test_an_iteration_ends_with_its_error(emulator: FaultyEmulator, sync_client: Client) -> None:
@@ -283,11 +319,10 @@ def test_an_interrupted_call_is_cancelled_and_over_when_the_interrupt_is_raised(
     sync_client: Client, interrupt: Callable[..., None]
 ) -> None:
     instance = sync_client.instances.start(MODEL)
-    before, seen = tasks(), threading.Event()
-    interrupt(lambda: seen.set() or None)
+    before = tasks()
+    interrupt(lambda: None)
     with pytest.raises(KeyboardInterrupt):
         instance.wait_until_running()
-    assert seen.is_set()
     assert tasks() - before == set()
 
 
@@ -338,25 +373,6 @@ def test_a_lease_whose_caller_is_interrupted_when_the_instance_is_there_is_relea
         patch.setattr("inferlease.sync.Instance._of", interrupted)
         with pytest.raises(KeyboardInterrupt):
             getattr(sync_client.lease(MODEL), enter)()
-    at_rest(sync_client)
-    assert emulator.books().starts == 1
-    assert emulator.books().still_billed == []
-
-
-def test_a_lease_is_released_if_the_interrupt_comes_after_the_call_and_before_the_body(
-    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run_to = _bridge.run_to
-
-    def interrupted(*args: Any, **kwargs: Any) -> Any:
-        run_to(*args, **kwargs)
-        raise KeyboardInterrupt
-
-    lease = sync_client.lease(MODEL)
-    with monkeypatch.context() as patch:
-        patch.setattr(_bridge, "run_to", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            lease.__enter__()
     at_rest(sync_client)
     assert emulator.books().starts == 1
     assert emulator.books().still_billed == []
@@ -428,21 +444,6 @@ def test_an_interrupt_in_a_callback_ends_the_call(emulator: FaultyEmulator, sync
     assert emulator.books().still_billed == []
 
 
-def test_an_interrupt_before_the_work_has_begun_lets_it_never_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    began: list[str] = []
-
-    async def work() -> None:
-        began.append("work")
-
-    def interrupted(self: _bridge._Call[Any]) -> None:
-        self._cancel()  # before its turn on the loop has come
-
-    monkeypatch.setattr(_bridge._Call, "_start", interrupted)
-    call = _bridge._Call(work)
-    assert call.result(lambda value: value) is None
-    assert began == []
-
-
 def test_a_wait_interrupted_again_and_again_is_over_each_time(sync_client: Client, interrupt: Any) -> None:
     instance = sync_client.instances.start(MODEL)
     for times in (1, 2, 3, 5):
@@ -453,16 +454,6 @@ def test_a_wait_interrupted_again_and_again_is_over_each_time(sync_client: Clien
 
 
 # ---- clients ----------------------------------------------------------------------------------------
-
-
-def test_a_client_that_is_never_closed_is_a_resource_warning(emulator: FaultyEmulator) -> None:
-    client = emulator.sync_client()
-    client.account.balance()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        del client
-        gc.collect()
-    assert [str(warning.message) for warning in caught] == ["a Client was never closed"]
 
 
 def test_no_connection_is_left_behind_by_a_client_that_is_never_closed(emulator: FaultyEmulator) -> None:
@@ -506,12 +497,3 @@ def test_a_release_polls_at_its_own_pace_however_slowly_the_user_polls(
         with client.lease(MODEL, release_timeout=10) as instance:
             pass
         assert instance.is_stopped
-
-
-def test_a_stop_that_is_not_observed_raises_as_in_the_other_world(
-    emulator: FaultyEmulator, sync_client: Client
-) -> None:
-    lease = sync_client.lease(MODEL, release_timeout=0.3)
-    lease.acquire()
-    with emulator.hold("stop", "before"), pytest.raises(OutcomeUnknownError, match="inferlease stop"):
-        lease.release()

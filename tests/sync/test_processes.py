@@ -133,6 +133,30 @@ client.close()
     assert ended.stdout == "an iteration that the parent process began cannot go on in a forked child\n", ended.stderr
 
 
+def test_a_callback_that_forks_does_not_hang_the_child(emulator: Emulator) -> None:
+    script = """
+def fork(event):
+    if event.state == "running" and os.fork() == 0:
+        return  # into the call, which the child cannot go on with
+
+client = Client(poll_interval=0.02)
+try:
+    client.instances.start(MODEL).wait_until_running(on_progress=fork).stop()
+except Exception as error:
+    print(error, flush=True)
+    os._exit(0)
+os.wait()
+client.close()
+print("parent done")
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
+    assert ended.stdout.splitlines() == [
+        "a call that the parent process began cannot go on in a forked child",
+        "parent done",
+    ], ended.stderr
+    assert emulator.books().still_billed == []
+
+
 # ---- exits ------------------------------------------------------------------------------------------
 
 ENDINGS = {
@@ -163,6 +187,17 @@ entered.wait()
 client = Client(poll_interval=0.02)
 watching = client.lease(MODEL).acquire().watch()
 next(watching)
+""",
+    "call when the interpreter is torn down": """
+class Late:
+    def __init__(self, client):
+        self.client = client
+    def __del__(self):
+        self.client.account.balance()
+
+client = Client(poll_interval=0.02)
+client.lease(MODEL).acquire()
+sys.late = Late(client)
 """,
     "call at exit": """
 client = Client(poll_interval=0.02)
