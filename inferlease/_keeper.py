@@ -153,7 +153,10 @@ class _Keeper:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while True:
+            # What ends a process ends a loop too, if it is raised by code of the user's that runs here.
+            with contextlib.suppress(BaseException):
+                self.loop.run_forever()
 
     def submit(self, job: Job[Any]) -> None:
         self.jobs.add(job)

@@ -36,7 +36,7 @@ def blocks() -> Iterator[Any]:
 @pytest.mark.parametrize("code", list(blocks()))
 def test_a_block_of_python_runs(emulator: Emulator, code: str) -> None:
     command = [sys.executable, "-W", "error", "-c", code]
-    if "inferlease" not in code:
+    if "inferlease" not in code and "import" in code.partition("\n")[0]:
         command = [sys.executable, "-m", "inferlease.cli", "run", MODEL, "--", *command]
     ended = subprocess.run(command, env=environment(emulator), capture_output=True, text=True, timeout=50, check=False)
     assert ended.returncode == 0, ended.stderr

@@ -150,6 +150,8 @@ class ClassWriter:
         self.out.docstring(2, ast.get_docstring(function))
         if is_root:
             self._write_root(function)
+        elif name == "__aexit__":
+            self._write_exit(function)
         else:
             self._write_body(function)
 
@@ -188,6 +190,12 @@ class ClassWriter:
             self.out.note(self.module, annotated[0].annotation)
             value = self._converted(annotated[0].annotation, f"self._inner.{part.attr}")
             self.out.add(2, f"self.{part.attr}: {self.module.text(annotated[0].annotation)} = {value}")
+
+    def _write_exit(self, function: Function) -> None:
+        self.out.add(2, "try:")
+        self.out.add(3, f"_bridge.leave({', '.join(['self._inner', *self._passed(function)])})")
+        self.out.add(2, "except BaseException:  # an interrupt may come before it has begun")
+        self.out.add(3, "_bridge.throw_away(self._inner)", "raise")
 
     def _write_body(self, function: Function) -> None:
         inner, returns = f"self._inner.{function.name}", self.module.text(function.returns)

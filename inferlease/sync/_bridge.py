@@ -11,9 +11,11 @@ import contextvars
 import inspect
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from queue import SimpleQueue
+from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from inferlease import _keeper
@@ -22,7 +24,7 @@ from inferlease._watch import InCaller
 from inferlease.errors import ConfigurationError, InvalidArgumentError
 from inferlease.objects import InstanceEvent
 
-__all__ = ["in_caller", "iterate", "listing", "optional", "run", "run_to"]
+__all__ = ["in_caller", "iterate", "leave", "listing", "optional", "run", "run_to", "throw_away"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +51,34 @@ def _as_it_is(value: T) -> T:
     return value
 
 
+def leave(
+    manager: AbstractAsyncContextManager[Any],
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    traceback: TracebackType | None,
+) -> None:
+    """Leave an async context manager; a generator that is thrown away does not wait for that."""
+    if kind is GeneratorExit:
+        throw_away(manager)
+    else:
+        run(manager.__aexit__, kind, error, traceback)
+
+
+def throw_away(manager: AbstractAsyncContextManager[Any]) -> None:
+    """Have an async context manager left, without waiting; once more does no harm."""
+    _end_soon(partial(manager.__aexit__, GeneratorExit, GeneratorExit(), None))
+
+
+def _end_soon(end: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Have something ended, without waiting.
+
+    A generator that is collected runs its `finally` in whichever thread, with whatever locks that thread holds:
+    waiting there may be waiting for itself.
+    """
+    if not sys.is_finalizing():
+        _keeper.submit(end, bound=0.0)
+
+
 class _Call(Generic[T]):
     """One call: its task on the keeper's loop, and its caller, who waits and runs callbacks meanwhile."""
 
@@ -72,6 +102,9 @@ class _Call(Generic[T]):
         # Callbacks for the caller to run, and `None` once the call is done. An interrupt may swallow an item that
         # was taken: that the call is done stands in `_is_done` before the `None` is sent.
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._context = contextvars.copy_context()
+        self._context.run(_current.set, self)
+        self._context.run(_keeper.undelivered.set, self._undo)
 
     # ---- in the caller's thread ----------------------------------------------------------------------
 
@@ -80,10 +113,7 @@ class _Call(Generic[T]):
         # From here to the caller's own code an interrupt comes nowhere but within this `try`: Python looks for
         # signals when a function begins and when a loop goes back, not when a function returns.
         try:
-            context = contextvars.copy_context()
-            context.run(_current.set, self)
-            context.run(_keeper.undelivered.set, self._undo)
-            self._loop.call_soon_threadsafe(self._start, context)
+            self._loop.call_soon_threadsafe(self._start)
             while not self._is_done:
                 callback = self._inbox.get()
                 if callback is not None:
@@ -95,30 +125,33 @@ class _Call(Generic[T]):
             result = convert(cast(T, self._result))
             del self._undo[:]  # not by a call of `clear`, where an interrupt could come
             return result
-        except BaseException:
-            self._abandon()
+        except BaseException as error:
+            is_over = False
+            while not is_over:
+                try:
+                    is_over = self._abandon()
+                except BaseException:  # noqa: BLE001, S110 (the first one is raised; this one cancels again)
+                    pass
+            if self._error is not None and self._error is not error:
+                for note in getattr(self._error, "__notes__", ()):
+                    error.add_note(note)
             raise
         finally:
             # Contexts that jobs and timers have copied keep this object for a while, but not what it was about.
-            del self._work, self._result, self._error
+            del self._work, self._context, self._result, self._error
 
-    def _abandon(self) -> None:
+    def _abandon(self) -> bool:
         """Have the call ended whose result the caller will not have; returns once it is over."""
-        is_interrupted = True
-        while (is_interrupted or not self._is_done) and os.getpid() == self._pid:
-            try:
-                if is_interrupted:
-                    self._loop.call_soon_threadsafe(self._cancel)
-                    is_interrupted = False
-                if not self._is_done:
-                    self._inbox.get()
-            except BaseException:  # noqa: BLE001 (the first one is raised; this one cancels again)
-                is_interrupted = True
+        if os.getpid() == self._pid:
+            self._loop.call_soon_threadsafe(self._cancel)
+            while not self._is_done:
+                self._inbox.get()
+        return True
 
     # ---- on the keeper's loop, where no interrupt comes ----------------------------------------------
 
-    def _start(self, context: contextvars.Context) -> None:
-        self._task = self._loop.create_task(self._run(), context=context)
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._run(), context=self._context)
 
     async def _run(self) -> None:
         self._is_running = True
@@ -130,10 +163,15 @@ class _Call(Generic[T]):
 
     def _cancel(self) -> None:
         self._is_abandoned = True
-        if self._task is not None:
-            self._task.cancel()
-        if not self._is_running or self._is_done:
+        if self._is_done:
             self._end()
+        elif self._is_running and self._task is not None:
+            self._task.cancel()
+        else:
+            # Not before its first step, which an `await` would have taken too: leaving a lease begins the release.
+            if self._task is None:
+                self._start()
+            self._loop.call_soon(self._cancel)
 
     def _end(self) -> None:
         self._task = None  # its context holds this call
@@ -192,12 +230,8 @@ def iterate(function: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
                 return
             yield item
     finally:
-        # Not waited for: whoever collects a generator that was left open may hold any lock.
-        _keeper.submit(partial(_close, items), bound=0.0)
-
-
-async def _close(items: AsyncGenerator[Any, None]) -> None:
-    await items.aclose()
+        if os.getpid() == pid:
+            _end_soon(items.aclose)
 
 
 def optional(convert: Callable[[T], R]) -> Callable[[T | None], R | None]:

@@ -154,4 +154,8 @@ class Client(_facade.Facade[_async.Client]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _bridge.run(self._inner.__aexit__, kind, error, traceback)
+        try:
+            _bridge.leave(self._inner, kind, error, traceback)
+        except BaseException:  # an interrupt may come before it has begun
+            _bridge.throw_away(self._inner)
+            raise

@@ -67,4 +67,8 @@ class Lease(_facade.Facade[_async.Lease]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _bridge.run(self._inner.__aexit__, kind, error, traceback)
+        try:
+            _bridge.leave(self._inner, kind, error, traceback)
+        except BaseException:  # an interrupt may come before it has begun
+            _bridge.throw_away(self._inner)
+            raise

@@ -8,6 +8,7 @@ import gc
 import threading
 import traceback
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,7 @@ from inferlease.sync import _bridge
 from tests.faults import MODEL, emulated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from inferlease.sync import Client
     from tests.faults import FaultyEmulator
@@ -102,6 +103,24 @@ def test_a_context_that_outlives_its_call_keeps_nothing_of_it_alive() -> None:
     _bridge.run(asyncio.sleep, 0)  # by then the loop has let go of the call before
     gc.collect()
     assert [found for found in gc.get_objects() if type(found) is Heavy] == []
+
+
+def test_a_lease_is_let_go_of_with_its_last_user(sync_client: Client) -> None:
+    class Callback:
+        def __call__(self, _: InstanceEvent) -> None: ...
+
+    gc.collect()
+    gc.disable()
+    try:
+        lease = sync_client.lease(MODEL, on_progress=Callback())
+        with lease:
+            pass
+        left = [weakref.ref(lease._inner), weakref.ref(lease._inner._options.on_progress)]
+        del lease
+        _bridge.run(asyncio.sleep, 0)
+        assert [found() for found in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_the_work_sees_the_context_of_its_caller() -> None:
@@ -245,21 +264,43 @@ def test_an_iteration_that_is_collected_on_the_librarys_thread_ends_there() -> N
     assert ended.wait(10)
 
 
-def test_an_iteration_may_be_collected_by_whoever_holds_a_lock_that_the_library_wants() -> None:
-    lock = threading.Lock()
+@slow
+@pytest.mark.may_block(reason="the library's loop waits for a lock of the user's")
+def test_an_iteration_may_be_collected_by_whoever_holds_a_lock_that_the_librarys_thread_waits_for(
+    sync_client: Client,
+) -> None:
+    held = [sync_client.instances.start(MODEL).watch()]
+    next(held[0])
+    lock, waiting = threading.Lock(), threading.Event()
 
-    async def count() -> AsyncIterator[int]:
-        try:
-            yield 1
-        finally:
-            with lock:
-                pass
+    def log() -> None:
+        waiting.set()
+        with lock:
+            pass
 
-    numbers = _bridge.iterate(count)
-    assert next(numbers) == 1
     with lock:
-        del numbers
-        gc.collect()
+        _keeper.loop().call_soon_threadsafe(log)
+        waiting.wait()
+        held.clear()
+
+
+def test_a_lease_in_a_generator_that_is_collected_on_the_librarys_thread_is_released(
+    emulator: FaultyEmulator, sync_client: Client
+) -> None:
+    def lease() -> Iterator[None]:
+        with sync_client.lease(MODEL):
+            yield
+
+    held = [lease()]
+    next(held[0])
+
+    async def let_go() -> None:
+        held.clear()
+
+    _bridge.run(let_go)
+    at_rest(sync_client)
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
 
 
 def test_an_iteration_ends_with_its_error(emulator: FaultyEmulator, sync_client: Client) -> None:
@@ -378,6 +419,59 @@ def test_a_lease_whose_caller_is_interrupted_when_the_instance_is_there_is_relea
     assert emulator.books().still_billed == []
 
 
+def test_a_lease_is_released_if_the_interrupt_comes_before_its_exit_has_begun(
+    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    lease = sync_client.lease(MODEL)
+    lease.__enter__()
+    with monkeypatch.context() as patch:
+        patch.setattr(_bridge, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lease.__exit__(None, None, None)
+    at_rest(sync_client)
+    assert emulator.books().still_billed == []
+
+
+@pytest.mark.parametrize("phase", ["before", "unanswered"])
+def test_a_start_is_stopped_again_if_a_second_interrupt_comes_with_the_first(
+    emulator: FaultyEmulator,
+    sync_client: Client,
+    interrupt: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    phase: Any,
+) -> None:
+    abandon = _bridge._Call._abandon
+
+    def interrupted(_: _bridge._Call[Any]) -> bool:
+        monkeypatch.setattr(_bridge._Call, "_abandon", abandon)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_bridge._Call, "_abandon", interrupted)
+    hold = emulator.hold("start", phase)
+    interrupt(lambda: hold.wait_arrived(10))
+    with pytest.raises(KeyboardInterrupt):
+        sync_client.instances.start(MODEL)
+    hold.release()
+    at_rest(sync_client)
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+@slow
+def test_an_interrupted_entry_tells_of_a_release_that_was_not_observed(
+    emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
+) -> None:
+    with emulator.hold("stop", "before"):
+        interrupt(lambda: wait_for_start(emulator))
+        with pytest.raises(KeyboardInterrupt) as caught, sync_client.lease(MODEL, release_timeout=0.3):
+            pytest.fail("the body must not run")
+        (billed,) = emulator.books().still_billed
+    assert f"inferlease stop {billed}" in "".join(caught.value.__notes__)
+
+
 def test_an_existing_instance_that_an_interrupted_ensure_found_goes_on(
     emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,6 +497,21 @@ def test_an_interrupted_stop_goes_on(
         with pytest.raises(KeyboardInterrupt):
             instance.stop()
         assert emulator.books().still_billed == [instance.instance_id]
+    at_rest(sync_client)
+    assert emulator.books().still_billed == []
+
+
+@pytest.mark.may_block(reason="the library's loop is kept busy")
+def test_a_stop_is_begun_though_its_caller_is_interrupted_before_its_turn_on_the_loop(
+    emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
+) -> None:
+    instance = sync_client.instances.start(MODEL)
+    busy = threading.Event()
+    _keeper.loop().call_soon_threadsafe(busy.wait)
+    moments = iter([lambda: None, busy.set])
+    interrupt(lambda: next(moments)(), times=2)  # noqa: PLW0108 - each interrupt has a moment of its own
+    with pytest.raises(KeyboardInterrupt):
+        instance.stop()
     at_rest(sync_client)
     assert emulator.books().still_billed == []
 
