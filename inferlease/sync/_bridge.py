@@ -212,7 +212,7 @@ def in_caller(callback: Callable[[InstanceEvent], object] | None) -> Callable[[I
     """`callback`, to be called in the thread of whoever waits; what it raises reaches that caller."""
     if callback is None:
         return None
-    if inspect.iscoroutinefunction(callback):
+    if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__):
         raise InvalidArgumentError("on_progress is an async function: the synchronous API takes plain ones only")
     return lambda event: InCaller(_current.get().relay(callback, event))
 
