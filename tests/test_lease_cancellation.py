@@ -16,6 +16,8 @@ from tests.stepping import KINDS, Kind, Victim
 if TYPE_CHECKING:
     from inferlease import Client
 
+pytestmark = pytest.mark.async_only(reason="a synchronous caller is interrupted: see tests/sync")
+
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 PHASES: tuple[Phase, ...] = get_args(Phase)
 # What the wire calls the requests of a lease's life; a poll of one instance is a get, and a start lists first.

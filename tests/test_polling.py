@@ -29,6 +29,7 @@ at_once = emulated(seconds_per_step=0)
 
 
 @pytest.mark.asyncio
+@pytest.mark.async_only(reason="threads do not join a poll all at once")
 @at_once
 async def test_many_waiters_on_one_instance_cost_one_get(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
@@ -40,6 +41,7 @@ async def test_many_waiters_on_one_instance_cost_one_get(client: Client, emulato
 
 
 @pytest.mark.asyncio
+@pytest.mark.async_only(reason="threads do not join a poll all at once")
 @at_once
 async def test_several_instances_cost_one_list(client: Client, emulator: FaultyEmulator) -> None:
     instances = [await client.instances.start(MODEL) for _ in range(5)]
