@@ -22,6 +22,7 @@ from ._protocol import (
     check_content_type,
     classify,
     parse_json,
+    parse_mended,
     request_id,
 )
 from ._requests import Request, token
@@ -245,13 +246,20 @@ def _headers(access: str) -> dict[str, str]:
 
 
 def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, InferleaseError | None]:
+    body, is_mended = answer.body or b"", False
     try:
-        payload = parse_json(answer.body or b"")
+        payload = parse_json(body)
     except ValueError:
-        return Kind.GARBLED, None, None
+        try:
+            payload, is_mended = parse_mended(body), True
+        except ValueError:
+            return Kind.GARBLED, None, None
     try:
         value = decode(payload)
-        check_content_type(answer, getattr(value, "instance_id", None))
+        instance_id = getattr(value, "instance_id", None)
+        if is_mended:
+            raise DecodeError("expected text, found half of a surrogate pair", path="", instance_id=instance_id)
+        check_content_type(answer, instance_id)
     except DecodeError as error:
         error.status, error.request_id = answer.status, request_id(answer)
         return Kind.MISSHAPEN, None, error

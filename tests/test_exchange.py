@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
 from inferlease import (
@@ -457,7 +458,10 @@ STARTS: dict[str, tuple[list[Reply], Action, int]] = {
     "no instance": ([answer({"message": "ok"})], Action.SALVAGE, 1),
     "a null status": ([one(instance_status=None)], Action.SALVAGE, 1),
     "JSON that calls itself HTML": ([answer({"instance": instance()}, content_type="text/html")], Action.SALVAGE, 1),
-}
+    "half a surrogate pair": (
+        [answer(orjson.dumps({"instance": instance(base_url="?")}).replace(b"?", rb"\ud800"))], Action.SALVAGE, 1,
+    ),
+}  # fmt: skip
 
 
 async def started(client: Client) -> Settled[InstanceState]:
@@ -476,7 +480,7 @@ async def test_a_start_ends_as_the_table_says(api: Client, server: RawServer, ca
     assert server.calls == [START] * posts
 
 
-@pytest.mark.parametrize("case", ["a null status", "JSON that calls itself HTML"])
+@pytest.mark.parametrize("case", ["a null status", "JSON that calls itself HTML", "half a surrogate pair"])
 async def test_a_readable_id_of_a_start_is_kept(api: Client, server: RawServer, case: str) -> None:
     server.script(START, *STARTS[case][0])
     error = (await started(api)).error

@@ -107,6 +107,32 @@ def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
         _protocol.parse_json(body)
 
 
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (r"\ud800", "\ufffd"),
+        (r"\uDFFF", "\ufffd"),
+        (r"i-1\udc00\ud800", "i-1\ufffd\ufffd"),
+        (r"\ud83d\ude00\ud800", "\ufffd\ufffd\ufffd"),
+    ],
+)
+def test_half_a_surrogate_pair_is_mended(text: str, mended: str) -> None:
+    assert _protocol.parse_mended(b'{"text": "%s"}' % text.encode()) == {"text": mended}
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"NaN", b"1e999", b"9" * 5000, b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'"\xff"', b'"\\ud80"', b"",
+        b"\\ud800",
+    ],
+    ids=lambda rest: repr(rest[:12]),
+)  # fmt: skip
+def test_nothing_else_is_mended(rest: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        _protocol.parse_mended(b'{"text": "\\ud800", "more": %s}' % rest)
+
+
 @pytest.mark.parametrize("payload", [None, [], "instance", 5, True])
 def test_an_answer_that_is_no_object_is_a_decode_error(payload: Any) -> None:
     with pytest.raises(errors.DecodeError, match="expected an object with 'instance'") as caught:
