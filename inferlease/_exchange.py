@@ -19,7 +19,7 @@ from ._protocol import (
     Kind,
     NotSent,
     Outcome,
-    check_content_type,
+    check_form,
     classify,
     parse_json,
     parse_mended,
@@ -256,10 +256,7 @@ def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, Inferle
             return Kind.GARBLED, None, None
     try:
         value = decode(payload)
-        instance_id = getattr(value, "instance_id", None)
-        if is_mended:
-            raise DecodeError("expected text, found half of a surrogate pair", path="", instance_id=instance_id)
-        check_content_type(answer, instance_id)
+        check_form(answer, getattr(value, "instance_id", None), is_mended=is_mended)
     except DecodeError as error:
         error.status, error.request_id = answer.status, request_id(answer)
         return Kind.MISSHAPEN, None, error

@@ -152,8 +152,10 @@ def parse_mended(body: bytes) -> object:
     return parse_json(mended)
 
 
-def check_content_type(answer: Answer, instance_id: str | None) -> None:
-    """Raises DecodeError for an answer that says to be something else than JSON; `instance_id` is kept in it."""
+def check_form(answer: Answer, instance_id: str | None, *, is_mended: bool) -> None:
+    """Raises DecodeError for an answer that had to be mended or says to be no JSON; `instance_id` is kept in it."""
+    if is_mended:
+        raise DecodeError("expected text, found half of a surrogate pair", path="", instance_id=instance_id)
     said = answer.headers.get("Content-Type", "application/json")
     kind = said.partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):

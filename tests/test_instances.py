@@ -236,6 +236,24 @@ async def test_a_contradicting_item_that_is_gone_is_left_out(client: Client, emu
     assert await client.instances.list() == []
 
 
+@pytest.mark.parametrize("fault", [{"status": 403}, {"status": 500}, {"lost": True}, {"body": b"[]"}], ids=str)
+async def test_a_contradicting_item_that_no_get_decides_is_invalid(
+    client: Client, emulator: FaultyEmulator, fault: dict[str, Any]
+) -> None:
+    instance = await stopped(client)
+    emulator.fault("list", edit=contradicting)
+    emulator.fault("get", **fault, times=None)
+    listed = await client.instances.list()
+    assert (listed, [bad.id for bad in listed.invalid]) == ([], [instance.instance_id])
+
+
+async def test_a_contradicting_item_that_is_new_is_not_left_out(client: Client, emulator: FaultyEmulator) -> None:
+    instance = await client.instances.start(MODEL)
+    emulator.fault("list", edit=contradicting)
+    emulator.fault("get", 404)
+    assert [bad.id for bad in (await client.instances.list()).invalid] == [instance.instance_id]
+
+
 @pytest.mark.parametrize("verb", ["get", "stop", "restart", "delete"])
 @pytest.mark.parametrize("instance_id", ["", "..", "a/b", "a?b", "delete-all", "stop", "a\r\nb", "é", 7])
 async def test_an_id_that_no_path_may_carry_is_refused_unsent(
