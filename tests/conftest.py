@@ -13,6 +13,7 @@ import pytest_asyncio
 from blockbuster import blockbuster_ctx
 
 from tests.aiohttp_mock import mocked_aiohttp
+from tests.fault_rows import pytest_collection_finish, pytest_deselected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tests.faults import FaultyEmulator
     from tests.raw_server import RawServer
     from tests.worlds import Api, World
+
+__all__ = ["pytest_collection_finish", "pytest_deselected"]
 
 SCRUBBED_PREFIXES = ("CORTECS_", "OPENAI_", "INFERLEASE_")
 SCRUBBED_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC")
