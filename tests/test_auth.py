@@ -20,7 +20,6 @@ from inferlease import (
     ConfigurationError,
     DecodeError,
     InferleaseError,
-    PermissionDeniedError,
     ServerError,
     TransportError,
     _auth,
@@ -444,22 +443,6 @@ async def test_many_calls_with_the_same_refused_token_renew_it_once(api: Client,
     server.script(BALANCE_CALL, accepting("new"))
     await asyncio.gather(*(api.account.balance() for _ in range(20)))
     assert server.count(TOKEN_CALL) == 2
-
-
-@pytest.mark.asyncio
-async def test_a_401_for_ever_is_an_authentication_error_after_one_renewal(api: Client, server: RawServer) -> None:
-    server.script(BALANCE_CALL, accepting())
-    with pytest.raises(AuthenticationError, match="expired"):
-        await api.account.balance()
-    assert (server.count(TOKEN_CALL), server.count(BALANCE_CALL)) == (2, 2)
-
-
-@pytest.mark.asyncio
-async def test_a_403_renews_nothing(api: Client, server: RawServer) -> None:
-    server.script(BALANCE_CALL, answer({"message": "not yours"}, 403))
-    with pytest.raises(PermissionDeniedError, match="not yours"):
-        await api.account.balance()
-    assert (server.count(TOKEN_CALL), server.count(BALANCE_CALL)) == (1, 1)
 
 
 @pytest.mark.parametrize("status", [400, 401])

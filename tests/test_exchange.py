@@ -115,12 +115,7 @@ PASSING = {
     "502 in HTML": answer(b"<html>", 502, content_type="text/html"),
     "503": status(503),
     "504": status(504),
-    "HTML with 200": HTML,
     "204": EMPTY,
-    "cut JSON": answer(b'{"instance": {"instance_id"'),
-    "NaN": answer(b'{"instance": NaN}'),
-    "deep": answer(b"[" * CAP),
-    "bad UTF-8": answer(b'{"instance": "\xff"}'),
 }
 """What a read is tried again after."""
 
@@ -140,12 +135,7 @@ async def test_a_read_outlasts_a_passing_fault(api: Client, server: RawServer, f
         ("429", RateLimitError),
         ("500", ServerError),
         ("503", ServerError),
-        ("HTML with 200", DecodeError),
         ("204", DecodeError),
-        ("cut JSON", DecodeError),
-        ("NaN", DecodeError),
-        ("deep", DecodeError),
-        ("bad UTF-8", DecodeError),
     ],
 )
 async def test_a_read_makes_eight_attempts_and_raises_the_last_error(
@@ -173,13 +163,9 @@ FINAL: dict[str, tuple[Reply, type[InferleaseError]]] = {
     "404": (status(404), NotFoundError),
     "409": (status(409), ConflictError),
     "422": (status(422), APIError),
-    "null": (answer(None), DecodeError),
-    "a list": (answer([instance()]), DecodeError),
     "no instance": (answer({"message": "ok"}), DecodeError),
-    "a null status": (one(instance_status={"status": None}), DecodeError),
     "another instance": (OTHER, DecodeError),
     "too large": (HUGE, DecodeError),
-    "JSON that calls itself HTML": (answer({"instance": instance()}, content_type="text/html"), DecodeError),
 }
 """What a read is not tried again after."""
 
@@ -281,11 +267,8 @@ CHANGES: dict[str, dict[str, Case]] = {
         "408, 500, 503, then answered": (
             [status(408), status(500), status(503), STOPPED], {}, "stopped", [STOP] * 4,
         ),
-        "429, then answered": ([LATER, STOPPED], {}, "stopped", [STOP] * 2),
-        "HTML": ([HTML], {GET: [STOPPED]}, "stopped", [STOP, GET]),
         "nothing": ([EMPTY], {GET: [RUNNING]}, "running", [STOP, GET]),
         "too much": ([HUGE], {GET: [STOPPED]}, "stopped", [STOP, GET]),
-        "a list": ([answer([])], {GET: [STOPPED]}, "stopped", [STOP, GET]),
         "another instance": ([OTHER], {GET: [STOPPED]}, "stopped", [STOP, GET]),
         "HTML, then gone": ([HTML], {GET: [GONE]}, "gone", [STOP, GET]),
         "HTML, then unreadable": ([HTML], {GET: [answer([])]}, "OutcomeUnknownError", [STOP, GET]),
@@ -305,7 +288,6 @@ CHANGES: dict[str, dict[str, Case]] = {
         "403": ([status(403)], {GET: [RUNNING]}, "PermissionDeniedError", [STOP, GET]),
         "402, and the read fails": ([status(402)], {GET: [status(403)]}, "PaymentRequiredError", [STOP, GET]),
         "302": ([status(302)], {GET: [RUNNING]}, "APIError", [STOP, GET]),
-        "401 for ever": ([status(401)], {}, "AuthenticationError", [STOP] * 2),
         "lost for ever": ([RESET], {}, "OutcomeUnknownError", [STOP] * 8),
         "503 for ever": ([status(503)], {}, "OutcomeUnknownError", [STOP] * 8),
         "429 for ever": ([LATER], {}, "RateLimitError", [STOP] * 8),
@@ -316,9 +298,7 @@ CHANGES: dict[str, dict[str, Case]] = {
         "lost, then answered": ([RESET, answer({})], {}, "done", [DELETE] * 2),
         "lost, then 404": ([EOF, GONE], {GET: [GONE]}, "done", [DELETE, DELETE, GET]),
         "503, 429, then answered": ([status(503), LATER, answer({})], {}, "done", [DELETE] * 3),
-        "HTML": ([HTML], {}, "done", [DELETE]),
         "nothing": ([EMPTY], {}, "done", [DELETE]),
-        "null": ([answer(None)], {}, "done", [DELETE]),
         "too much": ([HUGE], {}, "done", [DELETE]),
         "404, gone": ([GONE], {GET: [GONE]}, "done", [DELETE, GET]),
         "400, not listed": (
@@ -326,17 +306,14 @@ CHANGES: dict[str, dict[str, Case]] = {
         ),
         "409, running": ([status(409)], {GET: [RUNNING]}, "ConflictError", [DELETE, GET]),
         "409, stopped": ([status(409)], {GET: [STOPPED]}, "ConflictError", [DELETE, GET]),
-        "401 for ever": ([status(401)], {}, "AuthenticationError", [DELETE] * 2),
         "lost for ever": ([EOF], {}, "OutcomeUnknownError", [DELETE] * 8),
         "500 for ever": ([status(500)], {}, "OutcomeUnknownError", [DELETE] * 8),
     },
     RESTART: {
         "answered": ([PENDING], {}, "pending", [RESTART]),
-        "429, then answered": ([LATER, PENDING], {}, "pending", [RESTART] * 2),
         "lost, but pending": ([RESET], {GET: [PENDING]}, "pending", [RESTART, GET]),
         "503, but running": ([status(503)], {GET: [RUNNING]}, "running", [RESTART, GET]),
         "lost, stopped, then answered": ([RESET, PENDING], {GET: [STOPPED]}, "pending", [RESTART, GET, RESTART]),
-        "HTML": ([HTML], {GET: [PENDING]}, "pending", [RESTART, GET]),
         "nothing": ([EMPTY], {GET: [PENDING]}, "pending", [RESTART, GET]),
         "a list": ([answer([])], {GET: [RUNNING]}, "running", [RESTART, GET]),
         "HTML, then unreadable": ([HTML], {GET: [answer([])]}, "OutcomeUnknownError", [RESTART, GET]),
@@ -344,7 +321,6 @@ CHANGES: dict[str, dict[str, Case]] = {
         "409, stopped": ([status(409)], {GET: [STOPPED]}, "ConflictError", [RESTART, GET]),
         "404, gone": ([GONE], {GET: [GONE]}, "NotFoundError", [RESTART, GET]),
         "402, stopped": ([status(402)], {GET: [STOPPED]}, "PaymentRequiredError", [RESTART, GET]),
-        "401 for ever": ([status(401)], {}, "AuthenticationError", [RESTART] * 2),
         "lost for ever, stopped": ([RESET], {GET: [STOPPED]}, "OutcomeUnknownError", [RESTART, GET] * 8),
     },
 }  # fmt: skip
@@ -402,16 +378,12 @@ async def test_each_attempt_of_a_mutation_is_warned_of(
 BULK_CASES: dict[str, tuple[list[Reply], str, int]] = {
     "answered": ([answer({"instance_ids": ["i-1"]})], "['i-1']", 1),
     "answered without ids": ([answer({"message": "nothing ran"})], "[]", 1),
-    "429, then answered": ([LATER, answer({"instance_ids": []})], "[]", 2),
     "lost": ([RESET], "OutcomeUnknownError", 1),
     "408": ([status(408)], "OutcomeUnknownError", 1),
     "503": ([status(503)], "OutcomeUnknownError", 1),
-    "HTML": ([HTML], "OutcomeUnknownError", 1),
     "nothing": ([EMPTY], "OutcomeUnknownError", 1),
     "too much": ([HUGE], "OutcomeUnknownError", 1),
-    "a list": ([answer([])], "DecodeError", 1),
     "ids of the wrong shape": ([answer({"instance_ids": [5]})], "DecodeError", 1),
-    "403": ([status(403)], "PermissionDeniedError", 1),
     "429 for ever": ([LATER], "RateLimitError", 8),
 }
 
@@ -533,15 +505,6 @@ async def test_a_wait_that_does_not_fit_into_the_timeout_is_not_begun(
         await api.instances.get("i-1")
     assert caught.value.retry_after in {30, 60}
     assert server.calls == [GET]
-
-
-@pytest.mark.parametrize("value", ["nan", "inf", "-5", "1_000", "9" * 5000, "Thu, 01 Jan 1970 00:00:00 GMT"])
-async def test_a_wait_that_makes_no_sense_does_not_keep_a_read_from_being_tried_again(
-    api: Client, server: RawServer, value: str
-) -> None:
-    server.script(GET, status(429, Retry_After=value), one())
-    await api.instances.get("i-1")
-    assert server.count(GET) == 2
 
 
 async def test_an_answer_that_never_comes_ends_with_the_timeout(server: RawServer) -> None:

@@ -25,7 +25,7 @@ from inferlease import (
 )
 from inferlease.objects import InstanceState
 from tests.emulator.support import until
-from tests.faults import MODEL, MODEL_ID, NO_JSON, FaultyEmulator, edited, emulated
+from tests.faults import MODEL, FaultyEmulator, edited, emulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,29 +133,6 @@ async def test_a_snapshot_is_detached_and_stays_as_it_is(client: Client) -> None
     assert not before.is_stopped
 
 
-async def test_a_null_status_is_a_typed_error(client: Client, emulator: FaultyEmulator) -> None:
-    instance = await client.instances.start(MODEL)
-    emulator.fault("get", edit=edited(status=None))
-    with pytest.raises(DecodeError) as caught:
-        await instance.refresh()
-    assert caught.value.path == "instance.instance_status.status"
-    assert caught.value.instance_id == instance.instance_id
-
-
-@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON.keys())
-async def test_a_body_that_is_no_json_is_read_again_and_then_a_decode_error(
-    client: Client, emulator: FaultyEmulator, body: bytes
-) -> None:
-    instance = await client.instances.start(MODEL)
-    emulator.fault("get", body=body, times=None)
-    with pytest.raises(DecodeError, match="not JSON"):
-        await instance.refresh()
-    assert len(emulator.asked("get")) == 8
-    emulator.mend("get")
-    emulator.fault("get", body=body)
-    await instance.refresh()
-
-
 @pytest.mark.parametrize(
     ("edit", "path"),
     [
@@ -182,21 +159,6 @@ async def test_the_wrong_shape_is_a_decode_error_that_names_the_place(
     assert len(emulator.asked("get")) == 1
 
 
-async def test_unknown_keys_are_ignored(client: Client, emulator: FaultyEmulator) -> None:
-    instance = await client.instances.start(MODEL)
-    emulator.fault("get", edit=edited(colour="blue"))
-    assert (await instance.refresh()).instance_args.model_id == MODEL_ID
-
-
-async def test_an_unknown_status_is_kept_and_counts_as_billed(client: Client, emulator: FaultyEmulator) -> None:
-    instance = await client.instances.start(MODEL)
-    emulator.fault("get", edit=edited(status="hibernating"))
-    await instance.refresh()
-    assert instance.instance_status.status == "hibernating"
-    assert not instance.is_stopped
-    assert not instance.is_usable
-
-
 async def test_a_bad_item_of_a_list_does_not_cost_the_others(
     client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,31 +171,9 @@ async def test_a_bad_item_of_a_list_does_not_cost_the_others(
     assert "instances[0].instance_args" in caplog.text
 
 
-async def test_an_instance_that_is_listed_twice_is_there_once(client: Client, emulator: FaultyEmulator) -> None:
-    await client.instances.start(MODEL)
-    emulator.fault("list", edit=lambda content: {"instances": content["instances"] * 2})
-    assert len(await client.instances.list()) == 1
-    assert "get" not in emulator.order
-
-
 def contradicting(content: Any) -> object:
     (instance,) = content["instances"]
     return {"instances": [instance | {"instance_status": {"status": "hibernating"}}, instance]}
-
-
-async def test_where_a_list_contradicts_itself_a_get_decides(client: Client, emulator: FaultyEmulator) -> None:
-    instance = await stopped(client)
-    emulator.fault("list", edit=contradicting)
-    (listed,) = await client.instances.list()
-    assert listed.is_stopped
-    assert [asked.path.rpartition("/")[2] for asked in emulator.asked("get")] == [instance.instance_id]
-
-
-async def test_a_contradicting_item_that_is_gone_is_left_out(client: Client, emulator: FaultyEmulator) -> None:
-    await stopped(client)
-    emulator.fault("list", edit=contradicting)
-    emulator.fault("get", 404)
-    assert await client.instances.list() == []
 
 
 @pytest.mark.parametrize("fault", [{"status": 403}, {"status": 500}, {"lost": True}, {"body": b"[]"}], ids=str)
