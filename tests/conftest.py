@@ -179,9 +179,9 @@ async def server() -> AsyncIterator[RawServer]:
 
 
 @pytest_asyncio.fixture
-async def api(server: RawServer) -> AsyncIterator[Client]:
+async def api(server: RawServer, either: Api) -> AsyncIterator[Client]:
     """A client of `server` that does not wait between attempts."""
     from tests.raw_server import raw_client
 
-    async with raw_client(server.url) as entered:
+    async with raw_client(server.url, either) as entered:
         yield entered

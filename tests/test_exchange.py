@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from inferlease import Instance
     from inferlease._retry import Settled
     from inferlease.objects import InstanceState
+    from tests.worlds import Api
 
 pytestmark = pytest.mark.asyncio
 
@@ -223,29 +224,38 @@ def give_token(client: Client) -> None:
     client._core.exchange._tokens._token = Token(TOKEN, float("inf"))
 
 
-@pytest.mark.parametrize("verb", ["get", "stop", "restart", "delete", "stop_all", "delete_all", "start"])
+@pytest.mark.parametrize("verb", ["get", "stop", "restart", "delete", "stop_all", "delete_all"])
 async def test_a_request_that_finds_nobody_is_sent_once_somebody_is_there(
-    on_retry: Callable[[Callable[[], object]], None], verb: str
+    on_retry: Callable[[Callable[[], object]], None], either: Api, verb: str
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with RawServer(listening=False) as server, raw_client(server.url) as client:
-        for call in (GET, STOP, RESTART, DELETE, START):
+    async with RawServer(listening=False) as server, raw_client(server.url, either) as client:
+        for call in (GET, STOP, RESTART, DELETE):
             server.script(call, one())
         for call in ("POST /instances/stop-all", "DELETE /instances/delete-all?force_deletion=false"):
             server.script(call, answer({"instance_ids": []}))
         server.script("GET /hardware-types/", answer({"hardware_types": []}))
         give_token(client)
         on_retry(lambda: server.listen(loop))
-        if verb == "start":
-            assert (await started(client)).action is Action.DONE
-        else:
-            await getattr(client.instances, verb)(*(() if verb.endswith("_all") else ("i-1",)))
+        await getattr(client.instances, verb)(*(() if verb.endswith("_all") else ("i-1",)))
     assert len([call for call in server.calls if "hardware" not in call]) == 1
 
 
-@pytest.mark.parametrize("verb", ["get", "stop", "restart", "delete"])
-async def test_a_request_that_never_finds_anybody_is_a_transport_error(verb: str) -> None:
+async def test_a_start_that_finds_nobody_is_sent_once_somebody_is_there(
+    on_retry: Callable[[Callable[[], object]], None],
+) -> None:
+    loop = asyncio.get_running_loop()
     async with RawServer(listening=False) as server, raw_client(server.url) as client:
+        server.script(START, one())
+        give_token(client)
+        on_retry(lambda: server.listen(loop))
+        assert (await started(client)).action is Action.DONE
+    assert server.calls == [START]
+
+
+@pytest.mark.parametrize("verb", ["get", "stop", "restart", "delete"])
+async def test_a_request_that_never_finds_anybody_is_a_transport_error(either: Api, verb: str) -> None:
+    async with RawServer(listening=False) as server, raw_client(server.url, either) as client:
         give_token(client)
         with pytest.raises(TransportError, match="could not be sent"):
             await getattr(client.instances, verb)("i-1")
@@ -443,6 +453,7 @@ async def started(client: Client) -> Settled[InstanceState]:
     )
 
 
+@pytest.mark.async_only(reason="what a start ends with is below both APIs")
 @pytest.mark.parametrize("case", STARTS)
 async def test_a_start_ends_as_the_table_says(api: Client, server: RawServer, case: str) -> None:
     replies, action, posts = STARTS[case]
@@ -452,6 +463,7 @@ async def test_a_start_ends_as_the_table_says(api: Client, server: RawServer, ca
     assert server.calls == [START] * posts
 
 
+@pytest.mark.async_only(reason="what a start ends with is below both APIs")
 @pytest.mark.parametrize("case", ["a null status", "JSON that calls itself HTML", "half a surrogate pair"])
 async def test_a_readable_id_of_a_start_is_kept(api: Client, server: RawServer, case: str) -> None:
     server.script(START, *STARTS[case][0])
@@ -507,9 +519,9 @@ async def test_a_wait_that_does_not_fit_into_the_timeout_is_not_begun(
     assert server.calls == [GET]
 
 
-async def test_an_answer_that_never_comes_ends_with_the_timeout(server: RawServer) -> None:
+async def test_an_answer_that_never_comes_ends_with_the_timeout(server: RawServer, either: Api) -> None:
     server.script(GET, HANG)
-    async with raw_client(server.url, timeout=0.2) as client:
+    async with raw_client(server.url, either, timeout=0.2) as client:
         with pytest.raises(TransportError):
             await client.instances.get("i-1")
     assert server.calls == [GET]

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from tests.worlds import Api
+
 READ = _requests.get_instance("i-1")
 START = _requests.start(_requests.start_arguments("org/model"))
 STOP = _requests.stop("i-1")
@@ -128,11 +130,13 @@ async def test_a_tls_handshake_that_fails_is_not_sent(
 
 @pytest.mark.parametrize("verb", ["get", "stop"])
 @pytest.mark.asyncio
-async def test_a_tls_handshake_that_hangs_leaves_time_for_another(tls_server: RawServer, verb: str) -> None:
+async def test_a_tls_handshake_that_hangs_leaves_time_for_another(
+    tls_server: RawServer, either: Api, verb: str
+) -> None:
     tls_server.on_accept.append(Then.HANG)
     tls_server.script(str(READ), one())
     tls_server.script(str(STOP), one(status="stopped"))
-    async with raw_client(tls_server.url, timeout=1.5, ssl=client_tls()) as client:
+    async with raw_client(tls_server.url, either, timeout=1.5, ssl=client_tls()) as client:
         await getattr(client.instances, verb)("i-1")
     assert len(tls_server.calls) == 1
 
@@ -461,8 +465,8 @@ async def test_a_certificate_of_another_host_is_permanent(tls_server: RawServer)
 
 @pytest.mark.parametrize("verb", ["get", "stop", "delete"])
 @pytest.mark.asyncio
-async def test_an_untrusted_certificate_is_an_error_at_once(tls_server: RawServer, verb: str) -> None:
-    async with raw_client(tls_server.url) as client:
+async def test_an_untrusted_certificate_is_an_error_at_once(tls_server: RawServer, either: Api, verb: str) -> None:
+    async with raw_client(tls_server.url, either) as client:
         with pytest.raises(TransportError, match=r"[Cc]ertificate"):
             await getattr(client.instances, verb)("i-1")
     assert tls_server.requests == []
