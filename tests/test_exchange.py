@@ -121,6 +121,7 @@ PASSING = {
 """What a read is tried again after."""
 
 
+@pytest.mark.fault(6, 8, 9)
 @pytest.mark.parametrize("fault", PASSING)
 async def test_a_read_outlasts_a_passing_fault(api: Client, server: RawServer, fault: str) -> None:
     server.script(GET, PASSING[fault], one())
@@ -224,6 +225,7 @@ def give_token(client: Client) -> None:
     client._core.exchange._tokens._token = Token(TOKEN, float("inf"))
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize("verb", ["get", "stop", "restart", "delete", "stop_all", "delete_all"])
 async def test_a_request_that_finds_nobody_is_sent_once_somebody_is_there(
     on_retry: Callable[[Callable[[], object]], None], either: Api, verb: str
@@ -241,6 +243,7 @@ async def test_a_request_that_finds_nobody_is_sent_once_somebody_is_there(
     assert len([call for call in server.calls if "hardware" not in call]) == 1
 
 
+@pytest.mark.fault(1)
 async def test_a_start_that_finds_nobody_is_sent_once_somebody_is_there(
     on_retry: Callable[[Callable[[], object]], None],
 ) -> None:
@@ -346,6 +349,7 @@ async def ended(change: Awaitable[Instance | None], call: str) -> str:
     return "gone" if state is None else state.instance_status.status
 
 
+@pytest.mark.fault(6, 8, 11, 27)
 @pytest.mark.parametrize(("change", "case"), [(change, case) for change, cases in CHANGES.items() for case in cases])
 async def test_a_change_ends_as_the_table_says(api: Client, server: RawServer, change: str, case: str) -> None:
     replies, reads, end, asked = CHANGES[change][case]
@@ -398,6 +402,7 @@ BULK_CASES: dict[str, tuple[list[Reply], str, int]] = {
 }
 
 
+@pytest.mark.fault(6, 11)
 @pytest.mark.parametrize(
     ("verb", "call"),
     [("stop_all", "POST /instances/stop-all"), ("delete_all", "DELETE /instances/delete-all?force_deletion=false")],
@@ -453,6 +458,7 @@ async def started(client: Client) -> Settled[InstanceState]:
     )
 
 
+@pytest.mark.fault(6, 8, 9, 11, 21)
 @pytest.mark.async_only(reason="what a start ends with is below both APIs")
 @pytest.mark.parametrize("case", STARTS)
 async def test_a_start_ends_as_the_table_says(api: Client, server: RawServer, case: str) -> None:
@@ -472,6 +478,7 @@ async def test_a_readable_id_of_a_start_is_kept(api: Client, server: RawServer, 
     assert error.instance_id == "i-1"
 
 
+@pytest.mark.fault(10)
 async def test_a_start_that_gets_no_answer_in_time_is_ambiguous(server: RawServer) -> None:
     server.script(START, HANG)
     async with raw_client(server.url, timeout=0.2) as client:
@@ -519,6 +526,7 @@ async def test_a_wait_that_does_not_fit_into_the_timeout_is_not_begun(
     assert server.calls == [GET]
 
 
+@pytest.mark.fault(10)
 async def test_an_answer_that_never_comes_ends_with_the_timeout(server: RawServer, either: Api) -> None:
     server.script(GET, HANG)
     async with raw_client(server.url, either, timeout=0.2) as client:
@@ -539,6 +547,7 @@ async def test_the_attempts_of_a_read_share_one_timeout(server: RawServer) -> No
     assert server.count(GET) <= 3
 
 
+@pytest.mark.fault(20)
 async def test_in_a_total_outage_the_budget_bounds_the_load(api: Client, server: RawServer) -> None:
     server.script(LIST, status(503))
     for _ in range(200):
@@ -547,6 +556,7 @@ async def test_in_a_total_outage_the_budget_bounds_the_load(api: Client, server:
     assert 200 < server.count(LIST) <= 220
 
 
+@pytest.mark.fault(20)
 async def test_in_a_total_outage_the_budget_bounds_the_load_of_calls_at_once(api: Client, server: RawServer) -> None:
     server.script(LIST, status(503))
     results = await asyncio.gather(*(api.instances.list() for _ in range(200)), return_exceptions=True)
@@ -562,6 +572,7 @@ async def test_an_outage_of_the_token_endpoint_is_bounded_too(api: Client, serve
     assert 200 < server.count(TOKEN_CALL) <= 220
 
 
+@pytest.mark.fault(20)
 async def test_a_stop_goes_on_where_the_budget_is_spent(api: Client, server: RawServer) -> None:
     server.script(STOP, status(503), status(503), STOPPED)
     api._core.exchange.budget.tokens = 0

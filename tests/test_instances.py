@@ -159,6 +159,7 @@ async def test_the_wrong_shape_is_a_decode_error_that_names_the_place(
     assert len(emulator.asked("get")) == 1
 
 
+@pytest.mark.fault(42)
 async def test_a_bad_item_of_a_list_does_not_cost_the_others(
     client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,6 +177,7 @@ def contradicting(content: Any) -> object:
     return {"instances": [instance | {"instance_status": {"status": "hibernating"}}, instance]}
 
 
+@pytest.mark.fault(43)
 @pytest.mark.parametrize("fault", [{"status": 403}, {"status": 500}, {"lost": True}, {"body": b"[]"}], ids=str)
 async def test_a_contradicting_item_that_no_get_decides_is_invalid(
     client: Client, emulator: FaultyEmulator, fault: dict[str, Any]
@@ -187,6 +189,7 @@ async def test_a_contradicting_item_that_no_get_decides_is_invalid(
     assert (listed, [bad.id for bad in listed.invalid]) == ([], [instance.instance_id])
 
 
+@pytest.mark.fault(26, 43)
 async def test_a_contradicting_item_that_is_new_is_not_left_out(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
     emulator.fault("list", edit=contradicting)
@@ -194,6 +197,7 @@ async def test_a_contradicting_item_that_is_new_is_not_left_out(client: Client, 
     assert [bad.id for bad in (await client.instances.list()).invalid] == [instance.instance_id]
 
 
+@pytest.mark.fault(60, 61, 62)
 @pytest.mark.parametrize("verb", ["get", "stop", "restart", "delete"])
 @pytest.mark.parametrize("instance_id", ["", "..", "a/b", "a?b", "delete-all", "stop", "a\r\nb", "é", 7])
 async def test_an_id_that_no_path_may_carry_is_refused_unsent(
@@ -231,6 +235,7 @@ async def test_stop_of_a_gone_instance_is_done(client: Client) -> None:
     assert await client.instances.stop("instance-unknown") is None
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("status", [400, 403, 409, 422])
 async def test_a_refused_stop_is_done_if_the_instance_is_stopped(
     client: Client, emulator: FaultyEmulator, status: int
@@ -241,6 +246,7 @@ async def test_a_refused_stop_is_done_if_the_instance_is_stopped(
     assert len(emulator.asked("stop")) == len(emulator.asked("get")) == 1
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize(
     ("status", "error"), [(302, APIError), (400, APIError), (403, PermissionDeniedError), (409, ConflictError)]
 )
@@ -464,6 +470,7 @@ async def test_a_cancelled_mutation_goes_on(client: Client, emulator: FaultyEmul
 # ---- gone -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(44)
 async def test_gone_is_a_400_and_absent_from_two_lists(client: Client, emulator: FaultyEmulator) -> None:
     emulator.fault("stop", 400, handled=False)
     emulator.fault("get", 400, handled=False)
@@ -471,6 +478,7 @@ async def test_gone_is_a_400_and_absent_from_two_lists(client: Client, emulator:
     assert emulator.order[-4:] == ["stop", "get", "list", "list"]
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("lists_without_it", [0, 1])
 async def test_a_listed_instance_is_not_gone(client: Client, emulator: FaultyEmulator, lists_without_it: int) -> None:
     instance = await client.instances.start(MODEL)
@@ -483,6 +491,7 @@ async def test_a_listed_instance_is_not_gone(client: Client, emulator: FaultyEmu
             await stranger.instances.stop(instance.instance_id)
 
 
+@pytest.mark.fault(42)
 async def test_an_unreadable_item_of_the_list_is_not_gone(client: Client, emulator: FaultyEmulator) -> None:
     emulator.fault("stop", 400, body={"message": "odd"}, handled=False)
     emulator.fault("get", 400, handled=False)

@@ -97,6 +97,7 @@ async def test_an_answer_is_told_whole(transport: Transport, server: RawServer, 
     assert (outcome.status, outcome.headers["x-request-id"], outcome.body) == (202, "r-1", b'{"message":"ok"}')
 
 
+@pytest.mark.fault(1)
 @MUTATIONS
 @pytest.mark.asyncio
 async def test_a_refused_connection_is_not_sent(request_: Request) -> None:
@@ -106,6 +107,7 @@ async def test_a_refused_connection_is_not_sent(request_: Request) -> None:
     assert not outcome.permanent
 
 
+@pytest.mark.fault(1)
 @MUTATIONS
 @pytest.mark.asyncio
 async def test_a_name_that_is_not_found_is_not_sent(request_: Request) -> None:
@@ -115,6 +117,7 @@ async def test_a_name_that_is_not_found_is_not_sent(request_: Request) -> None:
     assert not outcome.permanent
 
 
+@pytest.mark.fault(2)
 @MUTATIONS
 @pytest.mark.parametrize(("then", "seconds"), [(Then.HANG, 0.05), (Then.RESET, 5), (Then.CLOSE, 5)])
 @pytest.mark.asyncio
@@ -128,6 +131,7 @@ async def test_a_tls_handshake_that_fails_is_not_sent(
     assert not outcome.permanent
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("verb", ["get", "stop"])
 @pytest.mark.asyncio
 async def test_a_tls_handshake_that_hangs_leaves_time_for_another(
@@ -141,6 +145,7 @@ async def test_a_tls_handshake_that_hangs_leaves_time_for_another(
     assert len(tls_server.calls) == 1
 
 
+@pytest.mark.fault(4)
 @pytest.mark.asyncio
 async def test_waiting_in_vain_for_a_slot_of_the_pool_is_not_sent(server: RawServer) -> None:
     arrived = asyncio.Event()
@@ -186,6 +191,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.fault(6, 8, 9, 10)
 @pytest.mark.parametrize("request_", [START, DELETE], ids=str)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.asyncio
@@ -198,6 +204,7 @@ async def test_a_mutation_without_a_whole_answer_is_lost_and_reaches_the_server_
     assert server.calls == [str(request_)]
 
 
+@pytest.mark.fault(6, 8, 9, 10)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.asyncio
 async def test_a_read_without_a_whole_answer_brings_none(transport: Transport, server: RawServer, loss: str) -> None:
@@ -206,6 +213,7 @@ async def test_a_read_without_a_whole_answer_brings_none(transport: Transport, s
     assert isinstance(outcome, Lost)
 
 
+@pytest.mark.fault(5)
 @MUTATIONS
 @pytest.mark.parametrize("then", [Then.RESET, Then.CLOSE])
 @pytest.mark.asyncio
@@ -253,6 +261,7 @@ async def test_reads_share_a_connection(transport: Transport, server: RawServer)
     assert server.connections == 1
 
 
+@pytest.mark.fault(7)
 @MUTATIONS
 @pytest.mark.asyncio
 async def test_each_mutation_has_a_connection_of_its_own(
@@ -264,6 +273,7 @@ async def test_each_mutation_has_a_connection_of_its_own(
     assert [seen.connection for seen in server.requests] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.fault(7)
 @pytest.mark.asyncio
 async def test_a_mutation_never_takes_a_connection_that_reads_left_behind(
     transport: Transport, server: RawServer
@@ -282,6 +292,7 @@ async def test_a_stale_connection_does_not_cost_a_read(transport: Transport, ser
     assert isinstance(await send(transport, READ), Answer)
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("fault", [RESET, EOF], ids=["reset", "end of file"])
 @pytest.mark.asyncio
@@ -335,6 +346,7 @@ def _small_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_transport, "MAX_BODY", CAP)
 
 
+@pytest.mark.fault(11, 12, 13)
 @pytest.mark.usefixtures("_small_cap")
 @pytest.mark.parametrize("request_", [READ, START, DELETE], ids=str)
 @pytest.mark.parametrize(
@@ -380,6 +392,7 @@ async def test_a_body_up_to_the_cap_is_read(transport: Transport, server: RawSer
     assert outcome.body == b" " * CAP
 
 
+@pytest.mark.fault(11)
 @pytest.mark.asyncio
 async def test_an_endless_body_is_not_read_to_its_end(transport: Transport, server: RawServer) -> None:
     """It would be 1 TiB; the cap is the real one."""
@@ -393,6 +406,7 @@ async def test_an_endless_body_is_not_read_to_its_end(transport: Transport, serv
     assert outcome.body is None
 
 
+@pytest.mark.fault(11)
 def test_the_cap_is_64_mebibytes() -> None:
     assert MAX_BODY == 64 * 1024 * 1024
 
@@ -411,6 +425,7 @@ async def test_a_body_that_is_too_large_is_a_decode_error_and_not_asked_for_agai
 # ---- redirects ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("call", [str(READ), str(START), str(DELETE)])
 @pytest.mark.asyncio
@@ -441,6 +456,7 @@ async def test_a_trusted_certificate_is_accepted(tls_server: RawServer, request_
         assert isinstance(await send(transport, request_), Answer)
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("request_", [READ, START, DELETE], ids=str)
 @pytest.mark.asyncio
 async def test_an_untrusted_certificate_is_permanent(tls_server: RawServer, request_: Request) -> None:
@@ -451,6 +467,7 @@ async def test_an_untrusted_certificate_is_permanent(tls_server: RawServer, requ
     assert tls_server.requests == []
 
 
+@pytest.mark.fault(3)
 @pytest.mark.asyncio
 async def test_a_certificate_of_another_host_is_permanent(tls_server: RawServer) -> None:
     async with (
@@ -463,6 +480,7 @@ async def test_a_certificate_of_another_host_is_permanent(tls_server: RawServer)
     assert tls_server.requests == []
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("verb", ["get", "stop", "delete"])
 @pytest.mark.asyncio
 async def test_an_untrusted_certificate_is_an_error_at_once(tls_server: RawServer, either: Api, verb: str) -> None:
@@ -487,6 +505,7 @@ async def proxy(tls_server: RawServer) -> AsyncIterator[Proxy]:
         yield serving
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("request_", [READ, START], ids=str)
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
 @pytest.mark.asyncio
@@ -507,6 +526,7 @@ async def test_a_proxy_that_was_passed_is_used(proxy: Proxy) -> None:
     assert len(proxy.connects) == 1
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(
     ("base_url", "no_proxy", "argument"),
     [
@@ -535,6 +555,7 @@ async def test_the_proxy_of_the_environment_is_not_used(
     assert proxy.connects == []
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("option", ["from the environment", "passed"])
 @pytest.mark.asyncio
 async def test_an_instance_on_loopback_is_not_asked_through_the_proxy_of_the_environment(
@@ -551,6 +572,7 @@ async def test_an_instance_on_loopback_is_not_asked_through_the_proxy_of_the_env
     assert (server.calls, proxy.connects) == (["GET /v1/models"], [])
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("request_", [READ, START], ids=str)
 @pytest.mark.asyncio
 async def test_a_proxy_that_asks_for_credentials_is_permanent(proxy: Proxy, request_: Request) -> None:
@@ -588,6 +610,7 @@ async def test_the_password_of_a_proxy_is_in_no_error(proxy: Proxy) -> None:
     assert not [cause for cause in causes if SECRET in f"{cause} {cause!r}"]
 
 
+@pytest.mark.fault(16)
 @pytest.mark.asyncio
 async def test_netrc_is_ignored(
     transport: Transport, server: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -771,5 +794,6 @@ def test_a_proxy_that_is_no_url_is_refused_without_showing_it(proxy: str) -> Non
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.fault(16)
 def test_no_proxy_sees_what_goes_to_loopback() -> None:
     assert Client(base_url="http://127.0.0.1:1/v1", proxy="http://proxy.invalid:3128")._transport._proxy is None

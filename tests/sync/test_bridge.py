@@ -99,6 +99,7 @@ def test_the_work_sees_the_context_of_its_caller() -> None:
     assert _bridge.run(read) == "set by the caller"
 
 
+@pytest.mark.fault(66)
 @pytest.mark.asyncio
 @pytest.mark.may_block(reason="a notebook's cell blocks its own loop, and the call works all the same")
 async def test_a_call_works_where_a_loop_is_running(emulator: FaultyEmulator) -> None:
@@ -107,6 +108,7 @@ async def test_a_call_works_where_a_loop_is_running(emulator: FaultyEmulator) ->
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(67)
 def test_a_call_from_the_librarys_own_thread_raises(sync_client: Client) -> None:
     async def call() -> None:
         sync_client.account.balance()
@@ -115,6 +117,7 @@ def test_a_call_from_the_librarys_own_thread_raises(sync_client: Client) -> None
         _bridge.run(call)
 
 
+@pytest.mark.fault(70)
 def test_many_threads_share_one_loop_and_one_token(
     emulator: FaultyEmulator, sync_client: Client, request: pytest.FixtureRequest
 ) -> None:
@@ -277,6 +280,7 @@ async def _idle(client: Client) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.fault(68)
 @slow
 def test_an_interrupted_call_is_cancelled_and_over_when_the_interrupt_is_raised(
     sync_client: Client, interrupt: Callable[..., None]
@@ -290,6 +294,7 @@ def test_an_interrupted_call_is_cancelled_and_over_when_the_interrupt_is_raised(
     assert tasks() - before == set()
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("phase", ["before", "unanswered", "mid_body"])
 def test_an_interrupted_start_is_stopped_again(
     emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None], phase: Any
@@ -377,6 +382,7 @@ def test_an_existing_instance_that_an_interrupted_ensure_found_goes_on(
     assert emulator.books().still_billed == [instance.instance_id]
 
 
+@pytest.mark.fault(68)
 def test_an_interrupted_stop_goes_on(
     emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
 ) -> None:
@@ -404,6 +410,7 @@ def test_an_interrupt_ends_the_wait_for_a_release_and_not_the_release(
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(68, 69)
 @slow
 def test_an_interrupted_entry_waits_for_its_release_and_a_second_interrupt_ends_that_wait(
     emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
@@ -454,6 +461,7 @@ def test_a_wait_interrupted_again_and_again_is_over_each_time(sync_client: Clien
 # ---- clients ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(71)
 def test_a_client_that_is_never_closed_is_a_resource_warning(emulator: FaultyEmulator) -> None:
     client = emulator.sync_client()
     client.account.balance()

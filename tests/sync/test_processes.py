@@ -44,6 +44,7 @@ def is_full(request: pytest.FixtureRequest) -> bool:
 # ---- forks ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(64)
 @pytest.mark.timeout(300)
 def test_children_call_through_an_inherited_client_and_a_new_one_and_the_parent_goes_on(
     emulator: Emulator, is_full: bool
@@ -72,6 +73,7 @@ with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(64)
 def test_a_child_that_starts_a_lease_of_its_own_releases_that_one_only(emulator: Emulator) -> None:
     script = """
 client = Client(poll_interval=0.02)
@@ -89,6 +91,7 @@ print(ours.refresh().is_stopped, sum(not each.is_stopped for each in client.inst
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(65)
 def test_a_fork_while_calls_are_under_way_does_not_hang_the_child(emulator: Emulator) -> None:
     script = """
 client = Client()
@@ -178,6 +181,7 @@ client.lease(MODEL).acquire()
 CODES = {"sys.exit": 3, "in a body": 3, "exception": 1}
 
 
+@pytest.mark.fault(71)
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, ending: str) -> None:
     ended = run(emulator, ENDINGS[ending], "-W", "ignore::DeprecationWarning")
@@ -186,6 +190,7 @@ def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, e
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(71)
 def test_a_client_that_is_never_closed_is_a_resource_warning(emulator: Emulator) -> None:
     ended = run(emulator, "client = Client(); client.account.balance()", "-W", "always::ResourceWarning")
     assert "ResourceWarning: a Client was never closed" in ended.stderr
@@ -218,6 +223,7 @@ time.sleep(60)
 }
 
 
+@pytest.mark.fault(68, 69)
 @emulated(seconds_per_step=0.03, stop_delay=0.15)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("phase", PHASES)
@@ -256,6 +262,7 @@ def notebook(*cells: str) -> dict[str, object]:
     }
 
 
+@pytest.mark.fault(66)
 def test_a_call_works_in_a_notebook_whose_kernel_runs_a_loop(emulator: Emulator, tmp_path: Path) -> None:
     path = tmp_path / "notebook.ipynb"
     cells = notebook(
