@@ -27,19 +27,18 @@ from inferlease import (
     _requests,
     _transport,
 )
-from inferlease._auth import Token
 from inferlease._protocol import Action
 from tests.raw_server import (
     EOF,
     HANG,
     RESET,
-    TOKEN,
     TOKEN_CALL,
     RawServer,
     Reply,
     Seen,
     Then,
     answer,
+    give_token,
     instance,
     one,
     raw_client,
@@ -66,6 +65,8 @@ HTML = answer(b"<html>busy</html>", content_type="text/html")
 EMPTY = Reply(b"HTTP/1.1 204 No Content\r\n\r\n")
 SHORT = Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{}", Then.CLOSE)
 HUGE = answer(b" " * 3 * CAP)
+DRIP = Reply(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", Then.HANG)
+SLOW = pytest.mark.parametrize("reply", [HANG, DRIP], ids=["nothing", "a drip"])
 OTHER = one("i-2", "stopped")
 
 
@@ -150,6 +151,15 @@ async def test_a_read_makes_eight_attempts_and_raises_the_last_error(
     assert server.count(GET) == 8
 
 
+@pytest.mark.fault(5)
+async def test_a_read_outlasts_a_connection_that_is_reset_as_it_begins(api: Client, server: RawServer) -> None:
+    give_token(api)
+    server.on_accept.append(Then.RESET)
+    server.script(GET, one())
+    assert (await api.instances.get("i-1")).instance_id == "i-1"
+    assert server.connections == 2
+
+
 async def test_a_connection_that_is_reset_for_ever_is_a_transport_error(api: Client, server: RawServer) -> None:
     server.script(GET, RESET)
     with pytest.raises(TransportError, match="no whole answer came back"):
@@ -218,11 +228,6 @@ async def test_a_status_and_a_body_make_an_error(
 
 
 # ---- not sent -------------------------------------------------------------------------------------
-
-
-def give_token(client: Client) -> None:
-    """So that it is the request itself that meets the fault, not the one for the token."""
-    client._core.exchange._tokens._token = Token(TOKEN, float("inf"))
 
 
 @pytest.mark.fault(1)
@@ -478,9 +483,19 @@ async def test_a_readable_id_of_a_start_is_kept(api: Client, server: RawServer, 
     assert error.instance_id == "i-1"
 
 
+@pytest.mark.fault(5)
+async def test_a_start_whose_connection_is_reset_as_it_begins_is_ambiguous(server: RawServer) -> None:
+    async with raw_client(server.url) as client:
+        give_token(client)
+        server.on_accept.append(Then.RESET)
+        assert (await started(client)).action is Action.AMBIGUOUS
+    assert server.connections == 1
+
+
+@SLOW
 @pytest.mark.fault(10)
-async def test_a_start_that_gets_no_answer_in_time_is_ambiguous(server: RawServer) -> None:
-    server.script(START, HANG)
+async def test_a_start_that_gets_no_whole_answer_in_time_is_ambiguous(server: RawServer, reply: Reply) -> None:
+    server.script(START, reply)
     async with raw_client(server.url, timeout=0.2) as client:
         assert (await started(client)).action is Action.AMBIGUOUS
     assert server.calls == [START]
@@ -526,9 +541,10 @@ async def test_a_wait_that_does_not_fit_into_the_timeout_is_not_begun(
     assert server.calls == [GET]
 
 
+@SLOW
 @pytest.mark.fault(10)
-async def test_an_answer_that_never_comes_ends_with_the_timeout(server: RawServer, either: Api) -> None:
-    server.script(GET, HANG)
+async def test_an_answer_that_never_ends_does_so_with_the_timeout(server: RawServer, either: Api, reply: Reply) -> None:
+    server.script(GET, reply)
     async with raw_client(server.url, either, timeout=0.2) as client:
         with pytest.raises(TransportError):
             await client.instances.get("i-1")

@@ -199,7 +199,14 @@ async def test_a_contradicting_item_that_is_new_is_not_left_out(client: Client, 
 
 @pytest.mark.fault(60, 61, 62)
 @pytest.mark.parametrize("verb", ["get", "stop", "restart", "delete"])
-@pytest.mark.parametrize("instance_id", ["", "..", "a/b", "a?b", "delete-all", "stop", "a\r\nb", "é", 7])
+@pytest.mark.parametrize(
+    "instance_id",
+    [
+        "a\rb", "a\nb", "a\x00b", "é", 7,
+        "..", "../models", "%2e%2e", "", "a/b", "a?b", "a#f",
+        "delete-all", "stop-all", "start", "restart", "stop",
+    ],
+)  # fmt: skip
 async def test_an_id_that_no_path_may_carry_is_refused_unsent(
     client: Client, emulator: FaultyEmulator, verb: str, instance_id: Any
 ) -> None:

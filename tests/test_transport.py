@@ -37,6 +37,7 @@ from tests.raw_server import (
     Then,
     answer,
     client_tls,
+    give_token,
     one,
     raw_client,
     server_tls,
@@ -412,11 +413,19 @@ def test_the_cap_is_64_mebibytes() -> None:
 
 
 @pytest.mark.usefixtures("_small_cap")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(answer(b" " * 2 * CAP), id="plain", marks=pytest.mark.fault(11)),
+        pytest.param(gzipped(b" " * 100 * CAP), id="a gzip bomb", marks=pytest.mark.fault(12)),
+        pytest.param(gzipped(b"{}", 2_000), id="many members", marks=pytest.mark.fault(13)),
+    ],
+)
 @pytest.mark.asyncio
 async def test_a_body_that_is_too_large_is_a_decode_error_and_not_asked_for_again(
-    api: Client, server: RawServer
+    api: Client, server: RawServer, reply: Reply
 ) -> None:
-    server.script("GET /instances/", gzipped(b" " * 100 * CAP))
+    server.script("GET /instances/", reply)
     with pytest.raises(DecodeError, match="larger than"):
         await api.instances.list()
     assert server.calls == ["GET /instances/"]
@@ -443,6 +452,19 @@ async def test_no_redirect_is_followed(server: RawServer, api: Client, status: i
             await verb
         assert caught.value.status == status
         assert (server.count(call), elsewhere.connections) == (1, 0)
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("verb", ["get", "stop"])
+@pytest.mark.asyncio
+async def test_no_redirect_leaves_https(tls_server: RawServer, server: RawServer, either: Api, verb: str) -> None:
+    moved = answer({}, 307, headers={"Location": f"{server.url}/instances/i-1"})
+    tls_server.script(str(READ), moved)
+    tls_server.script(str(STOP), moved)
+    async with raw_client(tls_server.url, either, ssl=client_tls()) as client:
+        with pytest.raises(APIError, match="a redirect, which is never followed"):
+            await getattr(client.instances, verb)("i-1")
+    assert server.connections == 0
 
 
 # ---- certificates ---------------------------------------------------------------------------------
@@ -581,6 +603,18 @@ async def test_a_proxy_that_asks_for_credentials_is_permanent(proxy: Proxy, requ
         outcome = await send(transport, request_)
     assert isinstance(outcome, NotSent)
     assert outcome.permanent
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize("verb", ["get", "stop", "delete"])
+@pytest.mark.asyncio
+async def test_a_proxy_that_asks_for_credentials_is_an_error_at_once(proxy: Proxy, either: Api, verb: str) -> None:
+    proxy.refusal = answer(b"", 407, headers={"Proxy-Authenticate": "Basic"})
+    async with raw_client(REMOTE, either, proxy=proxy.url, ssl=client_tls()) as client:
+        give_token(client)
+        with pytest.raises(TransportError, match="407"):
+            await getattr(client.instances, verb)("i-1")
+    assert len(proxy.connects) == 1
 
 
 @pytest.mark.parametrize(

@@ -229,10 +229,15 @@ async def test_after_a_suspend_it_looks_once_only(
     assert len(emulator.asked("get")) == 2
 
 
+@pytest.mark.fault(54)
 @slow
-async def test_the_wall_clock_does_not_matter(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "ahead"])
+async def test_a_jump_of_the_wall_clock_does_not_matter(
+    client: Client, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
     instance = await client.instances.start(MODEL)
-    monkeypatch.setattr(time, "time", lambda: 0.0)
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + jump)
     with pytest.raises(WaitTimeoutError):
         await instance.wait_until_running(timeout=0.05)
 
