@@ -120,6 +120,33 @@ print("done")
     assert run(emulator, script, "-W", "ignore::DeprecationWarning").stdout == "done\n"
 
 
+HOLDERS = {
+    "the keeper's": ("_keeper._lock", "client.account.balance()"),
+    "a lease's": ("lease._inner._start._lock", "lease.release(); client.close()"),
+}
+
+
+@pytest.mark.fault(65)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_lock_that_is_held_during_a_fork_does_not_hang_the_child(emulator: Emulator, holder: str) -> None:
+    lock, call = HOLDERS[holder]
+    script = f"""
+from inferlease import _keeper
+with Client(poll_interval=0.02) as client:
+    lease = client.lease(MODEL)
+    instance = lease.acquire()
+    with {lock}:
+        child = os.fork()
+        if child == 0:
+            {call}
+            os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), instance.refresh().is_stopped)
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
+    assert ended.stdout == "7 False\n", ended.stderr
+    assert emulator.books().still_billed == []
+
+
 def test_an_iteration_does_not_go_on_in_a_child(emulator: Emulator) -> None:
     script = """
 client = Client(poll_interval=0.02)
@@ -244,6 +271,29 @@ def test_interrupts_at_a_terminal_end_the_program_and_the_bill(
         assert "KeyboardInterrupt" in terminal.shown
         assert emulator.books().still_billed == [], terminal.shown
     assert emulator.books().starts >= 1 or phase == "entry"
+
+
+@pytest.mark.fault(69)
+@pytest.mark.parametrize("further", [1, 2])
+def test_further_interrupts_do_not_end_a_release(emulator: FaultyEmulator, further: int) -> None:
+    with emulator.hold("stop", "before") as hold:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + PHASES["body"]],
+            env=environment(emulator),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        hold.wait_arrived(30)
+        for _ in range(further):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)  # two signals at once would be one
+    _, said = process.communicate(timeout=40)
+    assert emulator.books().still_billed == [], said
+    assert "KeyboardInterrupt" in said
 
 
 # ---- where a loop is running ------------------------------------------------------------------------
