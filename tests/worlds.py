@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
@@ -78,19 +81,28 @@ def bare(value: Any) -> Any:
     return value.__dict__["_bare"] if type(value) is Clothed else value
 
 
+_THREADS = ThreadPoolExecutor(100, "synchronous caller")
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """As `asyncio.to_thread`, whose threads are few where processors are: many calls would wait for each other."""
+    call = partial(copy_context().run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
+
+
 async def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    result = await asyncio.to_thread(function, *map(bare, args), **kwargs)
+    result = await _in_thread(function, *map(bare, args), **kwargs)
     assert not inspect.isawaitable(result)
     return clothed(result)
 
 
 async def _iterate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
-    items = iter(await asyncio.to_thread(function, *args, **kwargs))
+    items = iter(await _in_thread(function, *args, **kwargs))
     try:
-        while (item := await asyncio.to_thread(next, items, _END)) is not _END:
+        while (item := await _in_thread(next, items, _END)) is not _END:
             yield clothed(item)
     finally:
-        await asyncio.to_thread(items.close)
+        await _in_thread(items.close)
 
 
 @frozen
