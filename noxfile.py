@@ -14,7 +14,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "types", "typing_api", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-PEERS = ["httpx", "requests", "cortecs-py==0.1.2", "pydantic"]
+PEERS = ["httpx", "requests", "cortecs-py==0.1.2", "pydantic", "msgspec"]
 DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
 
 
@@ -30,10 +30,11 @@ def python_of(session: nox.Session) -> str:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting."""
+    """Check style, formatting, and that the generated modules are what would be generated."""
     session.install(*pinned("ruff"))
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
+    session.run("python", "-m", "inferlease._tools.gen_sync", "--check")
 
 
 @nox.session
@@ -48,10 +49,11 @@ def types(session: nox.Session) -> None:
 def typing_api(session: nox.Session) -> None:
     """Check a user's code against the package as it is installed, outside this folder."""
     session.install(".", *pinned("mypy"), "pyright[nodejs]")
-    copy = shutil.copy("tests/typing/api.py", session.create_tmp())
-    session.chdir(Path(copy).parent)
-    session.run("mypy", "--strict", "api.py")
-    session.run("pyright", "--pythonpath", python_of(session), "api.py")
+    files = [path.name for path in Path("tests/typing").glob("*.py")]
+    copies = [shutil.copy(f"tests/typing/{name}", session.create_tmp()) for name in files]
+    session.chdir(Path(copies[0]).parent)
+    session.run("mypy", "--strict", *files)
+    session.run("pyright", "--pythonpath", python_of(session), *files)
     session.run("pyright", "--pythonpath", python_of(session), "--verifytypes", "inferlease", "--ignoreexternal")
 
 
@@ -62,11 +64,11 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session
+@nox.session(python=PYTHONS)
 def storms(session: nox.Session) -> None:
-    """Count the requests of many waiters, at the intervals that a user would have."""
+    """Run at full size what the tests run in short: many waiters, threads, forks and interrupts."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "tests/test_polling.py", "--storm=full", "-k", "storm", "-rP", *session.posargs)
+    session.run("pytest", "-m", "storm", "--storm=full", "-rP", *session.posargs)
 
 
 @nox.session

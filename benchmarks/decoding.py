@@ -1,4 +1,4 @@
-"""Decoding an answer, from its bytes to objects, beside pydantic's `validate_json`.
+"""Decoding an answer, from its bytes to objects, beside pydantic's `validate_json` and msgspec, as strict as ours.
 
 Equal parts of instances are shared, so that polling the same fleet again is cheaper than its first sight:
 both are measured.
@@ -6,6 +6,7 @@ both are measured.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from figures import Figure, interleaved, not_installed, ratios
 from inferlease import Client
 
 ROUNDS, WARM_UP = 40, 3
+TARGET = 0.8
 SIZES = {1: 500, 1000: 1}
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -38,7 +40,7 @@ def fleet(size: int, batch: int) -> list[dict[str, Any]]:
             "instance_status": {
                 "status": "running",
                 "started_at": (BEGIN + timedelta(seconds=batch * size + number)).isoformat(),
-                "stopped_at": None,
+                "stopped_at": (BEGIN + timedelta(days=90, seconds=batch * size + number)).isoformat(),
             },
             "worker_statuses": [
                 {"init_progress": {"current_step": 5, "num_steps": 5, "description": "Running"}},
@@ -70,42 +72,72 @@ def our_decoder(size: int) -> Callable[[bytes], object]:
 
 
 def pydantic_decoder(size: int) -> Callable[[bytes], object]:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ConfigDict
 
-    class InitProgress(BaseModel):
+    class Strict(BaseModel):
+        model_config = ConfigDict(strict=True, protected_namespaces=())
+
+    class InitProgress(Strict, extra="allow"):
         current_step: int | None = None
         num_steps: int | None = None
         description: str | None = None
 
-    class WorkerStatus(BaseModel):
+    class WorkerStatus(Strict):
         init_progress: InitProgress | None = None
 
-    class InstanceStatus(BaseModel):
+    class InstanceStatus(Strict):
         status: str
         started_at: datetime | None = None
         stopped_at: datetime | None = None
 
-    class InstanceArgs(BaseModel, protected_namespaces=()):
+    class InstanceArgs(Strict):
         model_id: str
         hardware_type_id: str | None = None
         billing_interval: str | None = None
         context_length: int | None = None
         num_workers: int | None = None
 
-    class Instance(BaseModel):
+    class Instance(Strict):
         instance_id: str
         base_url: str | None
         instance_args: InstanceArgs
         instance_status: InstanceStatus
         worker_statuses: list[WorkerStatus]
 
-    class One(BaseModel):
+    class One(Strict):
         instance: Instance
 
-    class Many(BaseModel):
+    class Many(Strict):
         instances: list[Instance]
 
     return One.model_validate_json if size == 1 else Many.model_validate_json
+
+
+def msgspec_decoder(size: int) -> Callable[[bytes], object]:
+    from msgspec import defstruct
+    from msgspec.json import Decoder
+
+    def struct(name: str, optional: dict[str, Any], **required: Any) -> Any:
+        return defstruct(name, [*required.items(), *((key, kind | None, None) for key, kind in optional.items())])
+
+    init_progress = struct("InitProgress", {"current_step": int, "num_steps": int, "description": str})
+    worker_status = struct("WorkerStatus", {"init_progress": init_progress})
+    instance_status = struct("InstanceStatus", {"started_at": datetime, "stopped_at": datetime}, status=str)
+    optional = {"hardware_type_id": str, "billing_interval": str, "context_length": int, "num_workers": int}
+    instance = struct(
+        "Instance",
+        {},
+        instance_id=str,
+        base_url=str | None,
+        instance_args=struct("InstanceArgs", optional, model_id=str),
+        instance_status=instance_status,
+        worker_statuses=list[worker_status],
+    )
+    one, many = struct("One", {}, instance=instance), struct("Many", {}, instances=list[instance])
+    return Decoder(one if size == 1 else many).decode
+
+
+PEERS = {"pydantic": pydantic_decoder, "msgspec": msgspec_decoder}
 
 
 def timed(decode: Callable[[bytes], object], bodies: Iterator[bytes], count: int) -> Callable[[], float]:
@@ -113,6 +145,7 @@ def timed(decode: Callable[[bytes], object], bodies: Iterator[bytes], count: int
 
     def take() -> float:
         block = list(itertools.islice(bodies, count))
+        gc.collect()
         start = time.process_time()
         for body in block:
             decode(body)
@@ -125,7 +158,7 @@ def timed(decode: Callable[[bytes], object], bodies: Iterator[bytes], count: int
 
 def measure() -> list[Figure]:
     figures: list[Figure] = []
-    missing = not_installed("pydantic")
+    missing = {name: not_installed(name) for name in PEERS}
     for size, count in SIZES.items():
         name = "decode one instance" if size == 1 else f"decode a list of {size}"
         ours = our_decoder(size)
@@ -133,11 +166,14 @@ def measure() -> list[Figure]:
             "new": timed(ours, answers(size), count),
             "again": timed(ours, itertools.repeat(next(answers(size))), count),
         }
-        if missing is None:
-            measures["pydantic"] = timed(pydantic_decoder(size), answers(size), count)
+        for peer, make in PEERS.items():
+            if missing[peer] is None:
+                measures[peer] = timed(make(size), answers(size), count)
         taken = interleaved(ROUNDS, measures)
         for seen in ("new", "again"):
             figures.append(Figure(f"{name}, {seen}", taken[seen], "us"))
-            pairs = [] if missing else ratios(taken[seen], taken["pydantic"])
-            figures.append(Figure(f"{name}, {seen} / pydantic", pairs, "x", missing=missing))
+            for peer in PEERS:
+                pairs = [] if missing[peer] else ratios(taken[seen], taken[peer])
+                target = TARGET if (size, seen, peer) == (1000, "new", "pydantic") else None
+                figures.append(Figure(f"{name}, {seen} / {peer}", pairs, "x", target, missing[peer]))
     return figures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from attrs import frozen
 from cattrs import Converter
@@ -163,17 +163,13 @@ def make_converter() -> Converter:
     return converter
 
 
-class _HasState(Protocol):
-    def snapshot(self) -> InstanceState: ...
-
-
 def _is_state(cls: object) -> bool:
     """Whether it is `InstanceState`, or a class whose objects stand for one and are made of the same attributes."""
-    return isinstance(cls, type) and hasattr(cls, "snapshot")
+    return isinstance(cls, type) and getattr(cls, "_stands_for_a_state", False) is True
 
 
-def _state_unstructure_hook(_: type, converter: Converter) -> Callable[[_HasState], Raw]:
-    def unstructure(state: _HasState) -> Raw:
+def _state_unstructure_hook(_: type, converter: Converter) -> Callable[[InstanceState], Raw]:
+    def unstructure(state: InstanceState) -> Raw:
         return {name: converter.unstructure(value) for name, value in state.snapshot().__dict__.items()}
 
     return unstructure

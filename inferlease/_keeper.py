@@ -89,6 +89,13 @@ class Job(Generic[T]):
 
     def result(self) -> T:
         """The result of work that is done; raises what it raised."""
+        # Not by `Future.result`, whose frames would stand in the user's traceback.
+        error = self._future.exception(timeout=0)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # it holds this frame
         return self._future.result(timeout=0)
 
     def error(self) -> BaseException | None:
@@ -106,7 +113,7 @@ class Job(Generic[T]):
             waiter: asyncio.Future[None] = loop.create_future()
             self._future.add_done_callback(lambda _: _wake(loop, waiter))
             await waiter
-        return self._future.result()
+        return self.result()
 
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
@@ -146,7 +153,10 @@ class _Keeper:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while True:
+            # What ends a process ends a loop too, if it is raised by code of the user's that runs here.
+            with contextlib.suppress(BaseException):
+                self.loop.run_forever()
 
     def submit(self, job: Job[Any]) -> None:
         self.jobs.add(job)

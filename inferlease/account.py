@@ -19,6 +19,10 @@ class Account:
     async def balance(self) -> Balance:
         """What is left on the account.
 
+        Example:
+            balance = await client.account.balance()
+            print(balance.current_balance, balance.currency)
+
         Raises:
             ConfigurationError: There are no credentials.
             AuthenticationError: The credentials were not accepted.

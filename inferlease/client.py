@@ -46,6 +46,11 @@ class Client:
     `async with Client() as client:`, or `await client.close()` at the end. Closing releases every lease that
     is still held.
 
+    Example:
+        async with Client() as client:
+            for instance in await client.instances.list():
+                print(instance)
+
     Args:
         client_id: By default `CORTECS_CLIENT_ID`; needed by the first call that needs credentials.
         client_secret: By default `CORTECS_CLIENT_SECRET`.
@@ -129,6 +134,10 @@ class Client:
         release_timeout: float = 120.0,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
+
+        Example:
+            async with client.lease("meta-llama/Llama-3.1-8B-Instruct", on_progress=print) as instance:
+                print(instance.base_url)
 
         Args:
             model: Hugging Face name (`org/model`) or model id (`org--model`).

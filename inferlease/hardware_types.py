@@ -26,5 +26,10 @@ class HardwareTypes:
         return await self._core.exchange.read(LIST_HARDWARE_TYPES, self._core.prices.decode_types)
 
     async def list_available(self) -> Listing[HardwareType]:
-        """Those that can be started now, as `list` returns them."""
+        """Those that can be started now, as `list` returns them.
+
+        Example:
+            for hardware in await client.hardware_types.list_available():
+                print(hardware.hardware_type_id, hardware.price_info.price_per_hour)
+        """
         return await self._core.exchange.read(LIST_AVAILABLE, self._core.prices.decode_types)

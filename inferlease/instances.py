@@ -77,7 +77,8 @@ class Instance(InstanceState):
     async def stop(self) -> Self:
         """Ask for a stop, which ends the billing. To see it stopped, `wait_until_stopped()`.
 
-        Done as well if it is stopped already or gone. Cancelling the caller does not take the stop back.
+        Done as well if it is stopped already or gone. A caller that is cancelled or interrupted
+        leaves; the stop goes on.
 
         Raises:
             OutcomeUnknownError: The stop may or may not have arrived: ask again.
@@ -119,6 +120,10 @@ class Instance(InstanceState):
         All workers are watched; the first that runs makes the instance usable. The wait can be resumed,
         also from another process by the instance's id.
 
+        Example:
+            instance = await client.instances.get(instance.instance_id)
+            await instance.wait_until_running(timeout=900, on_progress=print)
+
         Args:
             timeout: Seconds at most.
             stall_timeout: Seconds at most without a step of any worker; `None` for no such bound.
@@ -152,6 +157,12 @@ class Instance(InstanceState):
 
         There is no deadline, but 60 seconds without a successful poll end the watch with the last error.
 
+        Example:
+            async for event in instance.watch():
+                print(event.state, event.progress)
+                if event.instance.is_usable:
+                    break
+
         Raises:
             InferleaseError: The last error of the polls, after 60 seconds; at once if it can't pass.
         """
@@ -177,9 +188,14 @@ class Instances:
     ) -> Instance:
         """Start an instance and return it, not yet usable. It is billed until you stop it.
 
-        What is left at `None` is not sent: the server's default applies. A caller that is cancelled before
-        this returns has started nothing: what was started is stopped again. To have an instance stopped
+        What is left at `None` is not sent: the server's default applies. A caller that is cancelled or interrupted
+        before this returns has started nothing: what was started is stopped again. To have an instance stopped
         whatever happens, use `client.lease()`.
+
+        Example:
+            instance = await client.instances.start("meta-llama/Llama-3.1-8B-Instruct", num_workers=2)
+            await instance.wait_until_running(timeout=900)
+            await instance.stop()
 
         Args:
             model: Hugging Face name (`org/model`) or model id (`org--model`).
@@ -220,6 +236,10 @@ class Instances:
         One that runs comes first, then a pending one, then a stopped one, which is restarted. Takes
         `start`'s arguments and raises what it raises. What is left at `None` is resolved to the server's
         default first. An instance under a lease of this client is never taken.
+
+        Example:
+            instance = await client.instances.ensure("meta-llama/Llama-3.1-8B-Instruct")
+            await instance.wait_until_running()
         """
         args = _requests.start_arguments(
             model,
@@ -246,7 +266,11 @@ class Instances:
         return self._instance(await self._core.lookup.get(instance_id))
 
     async def list(self) -> Listing[Instance]:
-        """All instances of the account, stopped ones too. What could not be read is in `.invalid`."""
+        """All instances of the account, stopped ones too. What could not be read is in `.invalid`.
+
+        Example:
+            billed = [instance for instance in await client.instances.list() if not instance.is_stopped]
+        """
         listing = await self._core.lookup.list()
         return Listing((self._instance(state) for state in listing), invalid=listing.invalid)
 

@@ -37,6 +37,14 @@ class Lease:
 
     `async with lease as instance:` starts the instance, waits until it is usable, and stops it at the end,
     whatever happens in between. `acquire()` and `release()` are for code that can't use `with`.
+
+    Example:
+        lease = client.lease("meta-llama/Llama-3.1-8B-Instruct")
+        instance = await lease.acquire()
+        try:
+            print(instance.base_url)
+        finally:
+            await lease.release()
     """
 
     def __init__(self, core: Core, instances: Instances, args: InstanceArgs, options: LeaseOptions) -> None:
@@ -108,7 +116,7 @@ class Lease:
     async def release(self) -> None:
         """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
 
-        Cancelling the caller ends the wait, never the release.
+        A caller that is cancelled or interrupted no longer waits; the release goes on.
 
         Raises:
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.

@@ -20,6 +20,9 @@ class Models:
     async def list(self) -> Listing[ModelPreview]:
         """All models that can be served. What could not be read is in the list's `.invalid`.
 
+        Example:
+            print([model.hf_name for model in await client.models.list()])
+
         Raises:
             TransportError: No answer arrived.
             APIError: The server answered with an error.
@@ -28,6 +31,10 @@ class Models:
 
     async def get(self, model: str) -> ModelDetail:
         """One model, with how it is served on each hardware type.
+
+        Example:
+            model = await client.models.get("meta-llama/Llama-3.1-8B-Instruct")
+            print(model.recommended_config, list(model.configs))
 
         Args:
             model: Its Hugging Face name (`org/model`) or model id (`org--model`).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import Factory, asdict, define, evolve, field, frozen
 from attrs.converters import optional
@@ -170,6 +170,8 @@ class InstanceState:
 
     # Threads: an update replaces `__dict__` whole, and whoever reads more than one attribute reads them from
     # one reference to it. So nobody sees half an update.
+
+    _stands_for_a_state: ClassVar[bool] = True
 
     instance_id: str
     base_url: str | None

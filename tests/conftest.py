@@ -51,7 +51,13 @@ def is_loopback(host: str | bytes | None) -> bool:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--storm", choices=["short", "full"], default="short", help="how long many waiters are counted")
+    parser.addoption("--storm", choices=["short", "full"], default="short", help="the size of the tests marked `storm`")
+
+
+@pytest.fixture
+def is_full(request: pytest.FixtureRequest) -> bool:
+    """Whether a test marked `storm` runs at its full size."""
+    return bool(request.config.getoption("--storm") == "full")
 
 
 @pytest.fixture(autouse=True, scope="session")

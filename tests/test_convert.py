@@ -10,6 +10,7 @@ from typing import Any
 import cattrs
 import orjson
 import pytest
+from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -648,3 +649,14 @@ def test_long_texts_are_not_kept_in_memory() -> None:
     first, second = (decode(CONVERTER, payload, InstanceState, "i").instance_args for _ in range(2))
     assert first == second
     assert first is not second
+
+
+def test_a_class_of_the_users_with_a_snapshot_of_its_own_is_not_taken_for_an_instance() -> None:
+    @define
+    class Report:
+        snapshot: str
+        number: int
+
+    converter = make_converter()
+    report = Report("of yesterday", 3)
+    assert converter.structure(converter.unstructure(report), Report) == report

@@ -88,6 +88,17 @@ def test_a_job_outlives_the_loop_that_waited_for_it() -> None:
     assert done.wait(5)
 
 
+def test_what_would_end_the_process_does_not_end_the_keeper() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    _keeper.loop().call_soon_threadsafe(leave)
+    gate, done = threading.Event(), threading.Event()
+    gate.set()
+    submitted(gate, done)
+    assert done.wait(10)
+
+
 @pytest.mark.asyncio
 async def test_what_follows_the_last_job_of_a_closed_group_runs_after_it() -> None:
     gate, order = threading.Event(), []

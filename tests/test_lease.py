@@ -243,6 +243,24 @@ async def test_a_lease_is_acquired_once(client: Client) -> None:
             await lease.acquire()
 
 
+async def test_a_second_entry_is_refused_and_leaves_the_first_as_it_is(client: Client) -> None:
+    lease = client.lease(MODEL)
+    instance = await lease.acquire()
+    with pytest.raises(InferleaseError, match="acquired before"):
+        async with lease:
+            pytest.fail("the body must not run")
+    assert not (await instance.refresh()).is_stopped
+    await lease.release()
+
+
+async def test_a_lease_that_is_dropped_is_a_resource_warning(client: Client) -> None:
+    lease = client.lease(MODEL)
+    await lease.acquire()
+    with pytest.warns(ResourceWarning, match="never released"):  # noqa: PT031 - collected at once, or in the end
+        del lease
+        gc.collect()
+
+
 async def test_closing_the_client_releases_what_is_still_held(emulator: Emulator, either: Api) -> None:
     client = either.connect(emulator, poll_interval=0.02)
     leases = [client.lease(MODEL) for _ in range(3)]

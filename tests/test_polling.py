@@ -288,13 +288,14 @@ class Storm:
 
 
 @pytest.fixture
-def storm(request: pytest.FixtureRequest) -> Iterator[Storm]:
+def storm(is_full: bool) -> Iterator[Storm]:
     """With `--storm=full` it polls as a user would, else in a fifth of the time."""
-    interval = 1.0 if request.config.getoption("--storm") == "full" else 0.2
+    interval = 1.0 if is_full else 0.2
     with FaultyEmulator(seconds_per_step=USABLE_AFTER * interval / 5) as emulator:
         yield Storm(interval, emulator)
 
 
+@pytest.mark.storm
 @pytest.mark.asyncio
 async def test_a_storm_of_waiters_on_one_instance(storm: Storm, record_property: pytest.RecordProperty) -> None:
     moments = random.Random(7)
@@ -314,6 +315,7 @@ async def test_a_storm_of_waiters_on_one_instance(storm: Storm, record_property:
     storm.judge(record_property)
 
 
+@pytest.mark.storm
 @pytest.mark.asyncio
 async def test_a_storm_of_instances_under_watch(storm: Storm, record_property: pytest.RecordProperty) -> None:
     async def watch(instance: Instance) -> None:

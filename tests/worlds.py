@@ -17,6 +17,7 @@ from attrs import frozen
 
 import inferlease
 from inferlease import Listing, sync
+from inferlease._tools._reading import HOME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 
 World = Literal["async", "sync"]
 
-FACADES = ("Account", "Client", "HardwareTypes", "Instance", "Instances", "Lease", "Models")
-ASYNC_CLASS = {getattr(sync, name): getattr(inferlease, name) for name in FACADES}
+ASYNC_CLASS = {getattr(sync, name): getattr(inferlease, name) for name in HOME}
 _END = object()
 
 
@@ -38,9 +38,9 @@ class Clothed:
         self.__dict__["_bare"] = bare
 
     def __getattr__(self, name: str) -> Any:
-        twin = getattr(ASYNC_CLASS[type(self._bare)], name, None)
         if name.startswith("_"):
             return getattr(self._bare._inner, name)
+        twin = getattr(ASYNC_CLASS[type(self._bare)], name, None)
         value = getattr(self._bare, name)
         if inspect.isasyncgenfunction(twin):
             return lambda *args, **kwargs: _iterate(value, args, kwargs)

@@ -9,55 +9,52 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 _HOME = {
-    "client": ("Client",),
-    "instances": ("Instance", "Instances"),
-    "lease": ("Lease",),
-    "models": ("Models",),
-    "hardware_types": ("HardwareTypes",),
-    "account": ("Account",),
-    "._convert": ("InvalidItem", "Listing"),
-    ".objects": (
-        "Balance",
-        "Creator",
-        "HardwareConfig",
-        "HardwareInfo",
-        "HardwareType",
-        "InitProgress",
-        "InstanceArgs",
-        "InstanceEvent",
-        "InstanceState",
-        "InstanceStatus",
-        "ModelDetail",
-        "ModelPreview",
-        "PriceInfo",
-        "WorkerStatus",
-    ),
-    ".errors": (
-        "APIError",
-        "AuthenticationError",
-        "ConfigurationError",
-        "ConflictError",
-        "DecodeError",
-        "DetachedInstanceError",
-        "InferleaseError",
-        "InstanceGoneError",
-        "InstanceStoppedError",
-        "InvalidArgumentError",
-        "NoCapacityError",
-        "NotFoundError",
-        "OutcomeUnknownError",
-        "PaymentRequiredError",
-        "PermissionDeniedError",
-        "RateLimitError",
-        "ServerError",
-        "StartOutcomeUnknownError",
-        "StartRefusedError",
-        "TransportError",
-        "WaitStalledError",
-        "WaitTimeoutError",
-    ),
+    "APIError": "inferlease.errors",
+    "Account": "inferlease.sync.account",
+    "AuthenticationError": "inferlease.errors",
+    "Balance": "inferlease.objects",
+    "Client": "inferlease.sync.client",
+    "ConfigurationError": "inferlease.errors",
+    "ConflictError": "inferlease.errors",
+    "Creator": "inferlease.objects",
+    "DecodeError": "inferlease.errors",
+    "DetachedInstanceError": "inferlease.errors",
+    "HardwareConfig": "inferlease.objects",
+    "HardwareInfo": "inferlease.objects",
+    "HardwareType": "inferlease.objects",
+    "HardwareTypes": "inferlease.sync.hardware_types",
+    "InferleaseError": "inferlease.errors",
+    "InitProgress": "inferlease.objects",
+    "Instance": "inferlease.sync.instances",
+    "InstanceArgs": "inferlease.objects",
+    "InstanceEvent": "inferlease.objects",
+    "InstanceGoneError": "inferlease.errors",
+    "InstanceState": "inferlease.objects",
+    "InstanceStatus": "inferlease.objects",
+    "InstanceStoppedError": "inferlease.errors",
+    "Instances": "inferlease.sync.instances",
+    "InvalidArgumentError": "inferlease.errors",
+    "InvalidItem": "inferlease._convert",
+    "Lease": "inferlease.sync.lease",
+    "Listing": "inferlease._convert",
+    "ModelDetail": "inferlease.objects",
+    "ModelPreview": "inferlease.objects",
+    "Models": "inferlease.sync.models",
+    "NoCapacityError": "inferlease.errors",
+    "NotFoundError": "inferlease.errors",
+    "OutcomeUnknownError": "inferlease.errors",
+    "PaymentRequiredError": "inferlease.errors",
+    "PermissionDeniedError": "inferlease.errors",
+    "PriceInfo": "inferlease.objects",
+    "RateLimitError": "inferlease.errors",
+    "ServerError": "inferlease.errors",
+    "StartOutcomeUnknownError": "inferlease.errors",
+    "StartRefusedError": "inferlease.errors",
+    "TransportError": "inferlease.errors",
+    "WaitStalledError": "inferlease.errors",
+    "WaitTimeoutError": "inferlease.errors",
+    "WorkerStatus": "inferlease.objects",
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 if TYPE_CHECKING:
     from inferlease._convert import InvalidItem, Listing
@@ -111,16 +108,16 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        module = _MODULE_OF.get(name)
+        module = _HOME.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
+        value = globals()[name] = getattr(import_module(module), name)
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_MODULE_OF})
+        return sorted({*globals(), *_HOME})
 
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 from weakref import ref
 
 from inferlease import instances
@@ -34,8 +34,7 @@ class Facade(Generic[T]):
 class StateFacade(Facade[instances.Instance]):
     """Equal to, and shown, pickled and copied like, the instance that it stands for."""
 
-    def __init__(self, *state: Any, **named_state: Any) -> None:
-        self._inner = instances.Instance(*state, **named_state)
+    _stands_for_a_state: ClassVar[bool] = True
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, StateFacade):

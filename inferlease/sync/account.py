@@ -17,6 +17,10 @@ class Account(_facade.Facade[_async.Account]):
     def balance(self) -> Balance:
         """What is left on the account.
 
+        Example:
+            balance = client.account.balance()
+            print(balance.current_balance, balance.currency)
+
         Raises:
             ConfigurationError: There are no credentials.
             AuthenticationError: The credentials were not accepted.

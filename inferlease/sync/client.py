@@ -28,6 +28,11 @@ class Client(_facade.Facade[_async.Client]):
     `with Client() as client:`, or `client.close()` at the end. Closing releases every lease that
     is still held.
 
+    Example:
+        with Client() as client:
+            for instance in client.instances.list():
+                print(instance)
+
     Args:
         client_id: By default `CORTECS_CLIENT_ID`; needed by the first call that needs credentials.
         client_secret: By default `CORTECS_CLIENT_SECRET`.
@@ -96,6 +101,10 @@ class Client(_facade.Facade[_async.Client]):
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
+        Example:
+            with client.lease("meta-llama/Llama-3.1-8B-Instruct", on_progress=print) as instance:
+                print(instance.base_url)
+
         Args:
             model: Hugging Face name (`org/model`) or model id (`org--model`).
             hardware_type_id: As for `instances.start`; so are the next three.
@@ -145,4 +154,8 @@ class Client(_facade.Facade[_async.Client]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _bridge.run(self._inner.__aexit__, kind, error, traceback)
+        try:
+            _bridge.leave(self._inner, kind, error, traceback)
+        except BaseException:  # an interrupt may come before it has begun
+            _bridge.throw_away(self._inner)
+            raise

@@ -25,5 +25,10 @@ class HardwareTypes(_facade.Facade[_async.HardwareTypes]):
         return _bridge.run(self._inner.list)
 
     def list_available(self) -> Listing[HardwareType]:
-        """Those that can be started now, as `list` returns them."""
+        """Those that can be started now, as `list` returns them.
+
+        Example:
+            for hardware in client.hardware_types.list_available():
+                print(hardware.hardware_type_id, hardware.price_info.price_per_hour)
+        """
         return _bridge.run(self._inner.list_available)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 from inferlease import instances as _async
@@ -22,6 +22,16 @@ class Instance(_facade.StateFacade):
     Equal by value to any `InstanceState`; pickled, it loses its client and its verbs raise
     `DetachedInstanceError`.
     """
+
+    def __init__(
+        self,
+        instance_id: str,
+        base_url: str | None,
+        instance_args: InstanceArgs,
+        instance_status: InstanceStatus,
+        worker_statuses: Sequence[WorkerStatus] = (),
+    ) -> None:
+        self._inner = _async.Instance(instance_id, base_url, instance_args, instance_status, list(worker_statuses))
 
     @property
     def instance_id(self) -> str:
@@ -84,7 +94,8 @@ class Instance(_facade.StateFacade):
     def stop(self) -> Self:
         """Ask for a stop, which ends the billing. To see it stopped, `wait_until_stopped()`.
 
-        Done as well if it is stopped already or gone. Cancelling the caller does not take the stop back.
+        Done as well if it is stopped already or gone. A caller that is interrupted
+        leaves; the stop goes on.
 
         Raises:
             OutcomeUnknownError: The stop may or may not have arrived: ask again.
@@ -124,6 +135,10 @@ class Instance(_facade.StateFacade):
         All workers are watched; the first that runs makes the instance usable. The wait can be resumed,
         also from another process by the instance's id.
 
+        Example:
+            instance = client.instances.get(instance.instance_id)
+            instance.wait_until_running(timeout=900, on_progress=print)
+
         Args:
             timeout: Seconds at most.
             stall_timeout: Seconds at most without a step of any worker; `None` for no such bound.
@@ -155,6 +170,12 @@ class Instance(_facade.StateFacade):
 
         There is no deadline, but 60 seconds without a successful poll end the watch with the last error.
 
+        Example:
+            for event in instance.watch():
+                print(event.state, event.progress)
+                if event.instance.is_usable:
+                    break
+
         Raises:
             InferleaseError: The last error of the polls, after 60 seconds; at once if it can't pass.
         """
@@ -175,9 +196,14 @@ class Instances(_facade.Facade[_async.Instances]):
     ) -> Instance:
         """Start an instance and return it, not yet usable. It is billed until you stop it.
 
-        What is left at `None` is not sent: the server's default applies. A caller that is cancelled before
-        this returns has started nothing: what was started is stopped again. To have an instance stopped
+        What is left at `None` is not sent: the server's default applies. A caller that is interrupted
+        before this returns has started nothing: what was started is stopped again. To have an instance stopped
         whatever happens, use `client.lease()`.
+
+        Example:
+            instance = client.instances.start("meta-llama/Llama-3.1-8B-Instruct", num_workers=2)
+            instance.wait_until_running(timeout=900)
+            instance.stop()
 
         Args:
             model: Hugging Face name (`org/model`) or model id (`org--model`).
@@ -219,6 +245,10 @@ class Instances(_facade.Facade[_async.Instances]):
         One that runs comes first, then a pending one, then a stopped one, which is restarted. Takes
         `start`'s arguments and raises what it raises. What is left at `None` is resolved to the server's
         default first. An instance under a lease of this client is never taken.
+
+        Example:
+            instance = client.instances.ensure("meta-llama/Llama-3.1-8B-Instruct")
+            instance.wait_until_running()
         """
         return _bridge.run_to(
             Instance._of,
@@ -240,7 +270,11 @@ class Instances(_facade.Facade[_async.Instances]):
         return _bridge.run_to(Instance._of, self._inner.get, instance_id)
 
     def list(self) -> Listing[Instance]:
-        """All instances of the account, stopped ones too. What could not be read is in `.invalid`."""
+        """All instances of the account, stopped ones too. What could not be read is in `.invalid`.
+
+        Example:
+            billed = [instance for instance in client.instances.list() if not instance.is_stopped]
+        """
         return _bridge.run_to(_bridge.listing(Instance._of), self._inner.list)
 
     def stop(self, instance_id: str) -> Instance | None:

@@ -18,6 +18,14 @@ class Lease(_facade.Facade[_async.Lease]):
 
     `with lease as instance:` starts the instance, waits until it is usable, and stops it at the end,
     whatever happens in between. `acquire()` and `release()` are for code that can't use `with`.
+
+    Example:
+        lease = client.lease("meta-llama/Llama-3.1-8B-Instruct")
+        instance = lease.acquire()
+        try:
+            print(instance.base_url)
+        finally:
+            lease.release()
     """
 
     @property
@@ -43,7 +51,7 @@ class Lease(_facade.Facade[_async.Lease]):
     def release(self) -> None:
         """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
 
-        Cancelling the caller ends the wait, never the release.
+        A caller that is interrupted no longer waits; the release goes on.
 
         Raises:
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
@@ -51,11 +59,7 @@ class Lease(_facade.Facade[_async.Lease]):
         _bridge.run(self._inner.release)
 
     def __enter__(self) -> Instance:
-        try:
-            return _bridge.run_to(Instance._of, self._inner.__aenter__)
-        except BaseException:  # an interrupt may come when the result is there already
-            _bridge.throw_away(self._inner)
-            raise
+        return _bridge.run_to(Instance._of, self._inner.__aenter__)
 
     def __exit__(
         self,
@@ -63,4 +67,8 @@ class Lease(_facade.Facade[_async.Lease]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _bridge.run(self._inner.__aexit__, kind, error, traceback)
+        try:
+            _bridge.leave(self._inner, kind, error, traceback)
+        except BaseException:  # an interrupt may come before it has begun
+            _bridge.throw_away(self._inner)
+            raise

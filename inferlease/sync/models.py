@@ -18,6 +18,9 @@ class Models(_facade.Facade[_async.Models]):
     def list(self) -> Listing[ModelPreview]:
         """All models that can be served. What could not be read is in the list's `.invalid`.
 
+        Example:
+            print([model.hf_name for model in client.models.list()])
+
         Raises:
             TransportError: No answer arrived.
             APIError: The server answered with an error.
@@ -26,6 +29,10 @@ class Models(_facade.Facade[_async.Models]):
 
     def get(self, model: str) -> ModelDetail:
         """One model, with how it is served on each hardware type.
+
+        Example:
+            model = client.models.get("meta-llama/Llama-3.1-8B-Instruct")
+            print(model.recommended_config, list(model.configs))
 
         Args:
             model: Its Hugging Face name (`org/model`) or model id (`org--model`).

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
-import subprocess
-import sys
 import zlib
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -319,9 +316,3 @@ def test_the_documentation_has_the_table_of_kinds() -> None:
     text = DOCUMENTATION.read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 5]
     assert rows == [documented(kind) for kind in FaultKind]
-
-
-def test_the_example_of_the_documentation_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
-    done = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")

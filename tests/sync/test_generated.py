@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import inferlease
-from inferlease._tools.gen_sync import BY_HAND, MODULES, generate, stale
+from inferlease._tools.gen_sync import generate, stale
 
 PACKAGE = Path(inferlease.__file__).parent
 
@@ -43,11 +43,6 @@ def run_generator(package: Path, *arguments: str) -> subprocess.CompletedProcess
 
 def test_what_is_checked_in_is_what_would_be_generated() -> None:
     assert stale(PACKAGE) == []
-
-
-def test_the_facade_has_no_other_modules() -> None:
-    there = {path.name for path in (PACKAGE / "sync").glob("*.py")}
-    assert there == {"__init__.py", *BY_HAND, *(f"{name}.py" for name in MODULES)}
 
 
 def test_the_check_passes_where_nothing_is_stale(copy: Path) -> None:
@@ -100,22 +95,47 @@ def test_every_generated_module_says_where_it_comes_from() -> None:
         ("    async def more(self, **options: str) -> None: ...\n", "the signature of more"),
         ("    async def more(self):\n        pass\n", "the signature of more"),
         ("    @staticmethod\n    def more() -> None: ...\n", "decorators ['staticmethod'] of more"),
-        ("    async def more(self) -> list[Account]: ...\n", "no rule for an answer of type list[Account]"),
-        ("    async def more(self) -> Awaitable[int]: ...\n", "no rule for an answer of type Awaitable[int]"),
-        ("    async def more(self, on: Callable[[], None]) -> None: ...\n", "no rule for an argument of type Callable"),
+        ("    async def more(self) -> list[Account]: ...\n", "no rule for the type list[Account]"),
+        ("    async def more(self) -> Awaitable[int]: ...\n", "no rule for the type Awaitable[int]"),
+        ("    async def more(self, on: Callable[[], None]) -> None: ...\n", "no rule for the type Callable"),
         ("    async def more(self) -> Unheard: ...\n", "where Unheard comes from is not known"),
         (
             '    async def more(self) -> None:\n        """Call it from a coroutine."""\n',
             "a docstring says 'coroutine'",
         ),
+        ("    async def more(self, other: Instance) -> None: ...\n", "no rule for the type Instance"),
+        ("    async def more(self, on: Hook) -> None: ...\n", "no rule for the type Hook"),
+        ("    async def more(self) -> AsyncIterator[Instance]:\n        yield\n", "no rule for the type Instance"),
+        ("    def more(self) -> Self: ...\n", "no rule for the type Self"),
+        ("    def __len__(self) -> int: ...\n", "no rule for __len__"),
         ("    limit = 3\n", "a Assign in class Account"),
         ("    class Inner: ...\n", "a ClassDef in class Account"),
     ],
 )
 def test_a_construct_that_it_does_not_know_is_an_error(copy: Path, new: str, said: str) -> None:
+    imports = "from inferlease.instances import Awaitable, AsyncIterator, Callable, Hook, Instance, Self\n"
+    edit(copy, "account.py", "from ._convert", f"{imports}from ._convert")
     edit(copy, "account.py", "    async def balance(", f"{new}\n    async def balance(")
     done = run_generator(copy)
     assert done.returncode == 2
     assert done.stderr.startswith("gen_sync: ")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_public_attribute_of_a_client_without_a_type_is_an_error(copy: Path) -> None:
+    edit(copy, "client.py", "        self.models: Models = Models(", "        self.models = Models(")
+    assert "models has no type" in run_generator(copy).stderr
+
+
+@pytest.mark.parametrize("line", ["class Account(Base):", "@final\nclass Account:"])
+def test_a_base_or_decorator_that_it_does_not_know_is_an_error(copy: Path, line: str) -> None:
+    edit(copy, "account.py", "class Account:", line)
+    assert "of Account" in run_generator(copy).stderr
+
+
+def test_a_default_that_is_not_ascii_stands_as_it_is(copy: Path) -> None:
+    new = '    async def more(self, sign: str = "€") -> None: ...\n'
+    edit(copy, "account.py", "    async def balance(", f"{new}\n    async def balance(")
+    assert run_generator(copy).returncode == 0
+    assert 'def more(self, sign: str = "€") -> None:\n' in (copy / "sync" / "account.py").read_text(encoding="utf-8")

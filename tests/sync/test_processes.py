@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -22,6 +22,8 @@ from tests.processes import environment, run_script
 from tests.terminal import at_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from inferlease.emulator import Emulator
 
 PRELUDE = """
@@ -35,16 +37,11 @@ def run(emulator: Emulator, script: str, *flags: str, seconds: float = 40.0) -> 
     return run_script(emulator, PRELUDE + script, *flags, seconds=seconds)
 
 
-@pytest.fixture
-def is_full(request: pytest.FixtureRequest) -> bool:
-    """Whether storms run at their full size."""
-    return bool(request.config.getoption("--storm") == "full")
-
-
 # ---- forks ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.fault(64)
+@pytest.mark.storm
 @pytest.mark.timeout(300)
 def test_children_call_through_an_inherited_client_and_a_new_one_and_the_parent_goes_on(
     emulator: Emulator, is_full: bool
@@ -168,6 +165,31 @@ client.close()
     assert ended.stdout == "an iteration that the parent process began cannot go on in a forked child\n", ended.stderr
 
 
+@pytest.mark.parametrize("ending", ["sys.exit(0)", "return"])
+def test_a_child_that_is_forked_in_a_callback_ends_and_leaves_the_call_to_its_parent(
+    emulator: Emulator, ending: str
+) -> None:
+    script = f"""
+child = None
+
+def fork(event):
+    global child
+    if child is None:
+        child = os.fork()
+        if child == 0:
+            {ending}
+
+with Client(poll_interval=0.02) as client, client.lease(MODEL, on_progress=fork) as instance:
+    _, status = os.waitpid(child, 0)
+    print(instance.refresh().is_usable)
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
+    assert ended.stdout == "True\n", ended.stderr
+    assert ("cannot go on in a forked child" in ended.stderr) == (ending == "return")
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
 # ---- exits ------------------------------------------------------------------------------------------
 
 ENDINGS = {
@@ -198,6 +220,17 @@ entered.wait()
 client = Client(poll_interval=0.02)
 watching = client.lease(MODEL).acquire().watch()
 next(watching)
+""",
+    "call when the interpreter is torn down": """
+class Late:
+    def __init__(self, client):
+        self.client = client
+    def __del__(self):
+        self.client.account.balance()
+
+client = Client(poll_interval=0.02)
+client.lease(MODEL).acquire()
+sys.late = Late(client)
 """,
     "call at exit": """
 client = Client(poll_interval=0.02)
@@ -252,6 +285,7 @@ time.sleep(60)
 
 @pytest.mark.fault(68, 69)
 @emulated(seconds_per_step=0.03, stop_delay=0.15)
+@pytest.mark.storm
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("phase", PHASES)
 def test_interrupts_at_a_terminal_end_the_program_and_the_bill(
@@ -343,46 +377,63 @@ def test_a_call_works_in_a_notebook_whose_kernel_runs_a_loop(emulator: Emulator,
 
 # ---- a prefork server -------------------------------------------------------------------------------
 
-APPLICATION = """
-import os
-from inferlease.sync import Client
-
-client = Client()
-client.account.balance()  # before the workers are forked
-
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    balance = client.account.balance()
-    return [f"{os.getpid()} {balance.currency}".encode()]
-"""
+ON_SERVERS = (Path(__file__).parents[2] / "docs" / "synchronous.md").read_text(encoding="utf-8")
+PRELOADED, LEASING, CONFIGURATION = re.findall(
+    r"```python\n(.*?)```", ON_SERVERS[ON_SERVERS.index("## Forks and prefork servers") :], re.DOTALL
+)
 
 
-def test_workers_of_a_prefork_server_share_a_client_that_was_used_before_the_fork(
-    emulator: Emulator, tmp_path: Path
-) -> None:
-    (tmp_path / "application.py").write_text(APPLICATION, encoding="utf-8")
+@contextmanager
+def gunicorn(emulator: Emulator, folder: Path, application: str, *options: str) -> Iterator[str]:
+    """A server of two workers that runs the documentation's code; its URL."""
+    (folder / "application.py").write_text(application, encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        os.set_inheritable(listener.fileno(), True)
-        command = ["gunicorn", "--preload", "--workers", "2", "--bind", f"fd://{listener.fileno()}", "application"]
+        listener.set_inheritable(True)
         server = subprocess.Popen(
-            [sys.executable, "-W", "ignore::DeprecationWarning", "-m", *command],
-            cwd=tmp_path,
+            [
+                *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "gunicorn", "--workers", "2"),
+                *("--bind", f"fd://{listener.fileno()}", *options, "application"),
+            ],
+            cwd=folder,
             env=environment(emulator),
             pass_fds=[listener.fileno()],
             stderr=subprocess.PIPE,
             text=True,
         )
-        port = listener.getsockname()[1]
-        answers = set()
-        for _ in range(200):
-            with urlopen(f"http://127.0.0.1:{port}/", timeout=20) as response:
-                pid, currency = response.read().decode().split()
-            assert currency == "EUR"
-            answers.add(pid)
-            if len(answers) == 2:
-                break
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
         server.send_signal(signal.SIGTERM)
         _, said = server.communicate(timeout=30)
-    assert len(answers) == 2, said
-    assert str(server.pid) not in answers
     assert server.returncode == 0, said
+    assert "Traceback" not in said
+
+
+def ask_until(url: str, is_enough: Callable[[set[str]], bool]) -> set[str]:
+    """The different answers of a server."""
+    answers: set[str] = set()
+    for _ in range(1000):
+        with urlopen(url, timeout=20) as response:  # noqa: S310 - the server's own address
+            answers.add(response.read().decode().strip())
+        if is_enough(answers):
+            break
+    return answers
+
+
+def test_workers_of_a_prefork_server_share_a_client_that_was_used_before_the_fork(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    used = PRELOADED.replace("client = Client()\n", "client = Client()\nclient.account.balance()\n")
+    with gunicorn(emulator, tmp_path, used, "--preload") as url:
+        assert all(map(float, ask_until(url, lambda answers: len(answers) == 1)))
+        before = emulator.books().requests["balance"]
+        ask_until(url, lambda _: emulator.books().requests["balance"] >= before + 20)
+
+
+def test_each_worker_of_a_prefork_server_has_a_lease_of_its_own_and_releases_it(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(CONFIGURATION, encoding="utf-8")
+    with gunicorn(emulator, tmp_path, LEASING) as url:
+        urls = ask_until(url, lambda answers: len(answers) == 2)
+        assert len(urls) == len(emulator.books().still_billed) == 2
+    assert emulator.books().starts == 2
+    assert emulator.books().still_billed == []

@@ -1,0 +1,190 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""The synchronous API as a user writes it: checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import datetime
+from typing import assert_type
+
+from inferlease import sync
+from inferlease.sync import (
+    APIError,
+    Balance,
+    Client,
+    HardwareConfig,
+    HardwareType,
+    Instance,
+    InstanceArgs,
+    InstanceEvent,
+    InstanceState,
+    InstanceStatus,
+    Lease,
+    ModelDetail,
+    ModelPreview,
+    NoCapacityError,
+    StartOutcomeUnknownError,
+    WaitTimeoutError,
+    WorkerStatus,
+)
+
+
+def typos() -> None:
+    """Both are errors: were one not, the comment on its line would be."""
+    from inferlease.sync import Cleint  # type: ignore[attr-defined]  # noqa: F401 - its error is the point
+
+    sync.Cleint  # type: ignore[attr-defined]
+
+
+def clients() -> None:
+    with Client() as client:
+        assert_type(client, Client)
+
+    Client("id", "secret").close()
+    Client(
+        client_id=None,
+        client_secret=None,
+        base_url="https://api.example/v1",
+        inference_key="key",
+        timeout=30.0,
+        poll_interval=0.5,
+        proxy=False,
+        ssl=ssl.create_default_context(),
+    )
+    Client(proxy="http://127.0.0.1:3128", poll_interval=None)
+
+    Client("id", "secret", "https://api.example/v1")  # type: ignore[call-arg]
+    Client(time_out=3)  # type: ignore[call-arg]
+
+
+def instances(client: Client) -> None:
+    instance = client.instances.start(
+        "org/model",
+        hardware_type_id="NVIDIA_L4_1",
+        context_length=16000,
+        billing_interval="per_minute",
+        num_workers=2,
+    )
+    assert_type(instance, Instance)
+    assert_type(instance.wait_until_running(timeout=900, on_progress=print), Instance)
+    assert_type(instance.wait_until_running(stall_timeout=60.0, probe=True), Instance)
+    for event in instance.watch():
+        assert_type(event, InstanceEvent)
+        assert_type(event.state, str)
+        assert_type(event.progress, float | None)
+        assert_type(event.description, str | None)
+        assert_type(event.elapsed, float)
+    instance.refresh()
+    instance.stop()
+    instance.wait_until_stopped(timeout=120)
+    instance.restart()
+    instance.delete()
+    assert_type(instance.snapshot(), InstanceState)
+
+    assert_type(client.instances.get("id"), Instance)
+    assert_type(client.instances.ensure("org/model", num_workers=1), Instance)
+    for found in client.instances.list():
+        assert_type(found, Instance)
+    for invalid in client.instances.list().invalid:
+        print(invalid)
+    client.instances.stop("id")
+    client.instances.restart("id")
+    client.instances.delete("id")
+    assert_type(client.instances.stop_all(), list[str])
+    assert_type(client.instances.delete_all(force=True), list[str])
+
+
+def catalogue(client: Client) -> None:
+    models = client.models.list()
+    assert_type(models[0], ModelPreview)
+    assert_type([model.hf_name for model in models], list[str])
+    model = client.models.get("org/model")
+    assert_type(model, ModelDetail)
+    assert_type(model.recommended_config, str | None)
+    assert_type(model.configs, dict[str, HardwareConfig])
+    for hardware_type in client.hardware_types.list():
+        assert_type(hardware_type, HardwareType)
+    for hardware_type in client.hardware_types.list_available():
+        assert_type(hardware_type.hardware_type_id, str)
+    balance = client.account.balance()
+    assert_type(balance, Balance)
+    assert_type(balance.current_balance, float)
+
+
+def attributes(instance: Instance) -> None:
+    assert_type(instance.instance_id, str)
+    assert_type(instance.base_url, str | None)
+    assert_type(instance.instance_args, InstanceArgs)
+    assert_type(instance.instance_args.num_workers, int | None)
+    assert_type(instance.instance_status, InstanceStatus)
+    assert_type(instance.instance_status.started_at, datetime | None)
+    assert_type(instance.worker_statuses, list[WorkerStatus])
+    assert_type(instance.progress, float | None)
+    assert_type(instance.is_usable, bool)
+    for worker in instance.worker_statuses:
+        if worker.init_progress is not None:
+            assert_type(worker.init_progress.current_step, int | None)
+            print(worker.init_progress["current_step"], {**worker.init_progress})
+
+
+def leases(client: Client) -> None:
+    def show(event: InstanceEvent) -> None:
+        print(event)
+
+    with client.lease("org/model") as instance:
+        assert_type(instance, Instance)
+
+    lease = client.lease(
+        "org/model",
+        hardware_type_id="NVIDIA_L4_1",
+        context_length=16000,
+        billing_interval="per_hour",
+        num_workers=2,
+        timeout=900.0,
+        stall_timeout=120.0,
+        probe=True,
+        on_progress=show,
+        delete=True,
+        release_timeout=120.0,
+    )
+    assert_type(lease, Lease)
+    assert_type(lease.acquire(), Instance)
+    print(lease.instance)
+    lease.release()
+
+    client.lease("org/model", "NVIDIA_L4_1")  # type: ignore[call-arg]
+
+
+def errors(client: Client) -> None:
+    try:
+        with client.lease("org/model"):
+            pass
+    except NoCapacityError as error:
+        assert_type(error.available, tuple[HardwareType, ...])
+        assert_type(error.message, str)
+    except StartOutcomeUnknownError as error:
+        assert_type(error.candidates, tuple[InstanceState, ...])
+    except WaitTimeoutError as error:
+        assert_type(error.last_state, InstanceState | None)
+        assert_type(error.instance_id, str | None)
+    except APIError as error:
+        assert_type(error.status, int | None)
+        assert_type(error.request_id, str | None)
+
+
+def emulated() -> None:
+    from inferlease.emulator import Emulator, Fault, FaultKind, Operation
+
+    with Emulator(seconds_per_step=0.05) as emulator:
+        assert_type(emulator.base_url, str)
+        with emulator.sync_client(poll_interval=0.02) as client:
+            assert_type(client, Client)
+        print(emulator.books())
+    clear = [Fault(kind, rate=0.01) for kind in FaultKind if not kind.is_ambiguous_on("start")]
+    faults = [*clear, Fault("reset_after", "stop", 0.1, times=3), Fault(FaultKind.STATUS_429_SECONDS, seconds=2.0)]
+    with Emulator(
+        faults=faults, seed=7, list_lag=1.0, late_creation=5.0, outages={"NVIDIA_L4_1": (1.0, 5.0)}
+    ) as emulator:
+        emulator.inject(Fault.parse("status_503:get=0.1"))
+        emulator.mend("get")
+        assert_type(emulator.books().faults, dict[str, dict[Operation, int]])
