@@ -28,6 +28,7 @@ at_once = emulated(seconds_per_step=0)
 # ---- one poll for many ------------------------------------------------------------------------------
 
 
+@pytest.mark.async_only(reason="threads begin to wait one after another")
 @pytest.mark.asyncio
 @at_once
 async def test_many_waiters_on_one_instance_cost_one_get(client: Client, emulator: FaultyEmulator) -> None:
@@ -39,6 +40,7 @@ async def test_many_waiters_on_one_instance_cost_one_get(client: Client, emulato
     assert len(emulator.asked("get")) == 1
 
 
+@pytest.mark.async_only(reason="threads begin to wait one after another")
 @pytest.mark.asyncio
 @at_once
 async def test_several_instances_cost_one_list(client: Client, emulator: FaultyEmulator) -> None:
