@@ -19,9 +19,10 @@ from ._protocol import (
     Kind,
     NotSent,
     Outcome,
-    check_content_type,
+    check_form,
     classify,
     parse_json,
+    parse_mended,
     request_id,
 )
 from ._requests import Request, token
@@ -245,13 +246,17 @@ def _headers(access: str) -> dict[str, str]:
 
 
 def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, InferleaseError | None]:
+    body, is_mended = answer.body or b"", False
     try:
-        payload = parse_json(answer.body or b"")
+        payload = parse_json(body)
     except ValueError:
-        return Kind.GARBLED, None, None
+        try:
+            payload, is_mended = parse_mended(body), True
+        except ValueError:
+            return Kind.GARBLED, None, None
     try:
         value = decode(payload)
-        check_content_type(answer, getattr(value, "instance_id", None))
+        check_form(answer, getattr(value, "instance_id", None), is_mended=is_mended)
     except DecodeError as error:
         error.status, error.request_id = answer.status, request_id(answer)
         return Kind.MISSHAPEN, None, error

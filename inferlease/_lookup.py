@@ -56,7 +56,10 @@ class Lookup:
         )
 
     async def list(self, *, attempts: int = ATTEMPTS) -> Listing[InstanceState]:
-        """All instances of the account, each once: where a list contradicts itself, a GET decides."""
+        """All instances of the account, each once: where a list contradicts itself, a GET decides.
+
+        What even that leaves open is invalid: whoever decides about money must not overlook it.
+        """
         listing = await self._exchange.read(
             _requests.LIST_INSTANCES,
             lambda payload: decode_list(
@@ -74,13 +77,10 @@ class Lookup:
                 index = listing.index(state)
                 try:
                     listing[index] = await self.get(state.instance_id, attempts=attempts)
-                except NotFoundError:
+                except InferleaseError as error:
                     del listing[index]
-                except DecodeError as error:
-                    del listing[index]
-                    listing.invalid.append(InvalidItem(state.instance_id, error))
-                except APIError:
-                    continue
+                    if not isinstance(error, NotFoundError) or self._is_new(state.instance_id):
+                        listing.invalid.append(InvalidItem(state.instance_id, _unclear(state.instance_id, error)))
         return listing
 
     async def find(self, instance_id: str, *, attempts: int = ATTEMPTS) -> InstanceState | None:
@@ -156,3 +156,15 @@ class Lookup:
             except InferleaseError as error:
                 seen[instance_id] = error
         return seen
+
+
+def _unclear(instance_id: str, error: InferleaseError) -> DecodeError:
+    if isinstance(error, DecodeError):
+        return error
+    unclear = DecodeError(
+        f"instance {instance_id} is listed twice, not alike, and could not be read: {error}",
+        path="instances",
+        instance_id=instance_id,
+    )
+    unclear.__cause__ = error
+    return unclear

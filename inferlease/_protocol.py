@@ -140,8 +140,22 @@ def parse_json(body: bytes) -> object:
     return orjson.loads(body)
 
 
-def check_content_type(answer: Answer, instance_id: str | None) -> None:
-    """Raises DecodeError for an answer that says to be something else than JSON; `instance_id` is kept in it."""
+# A whole pair is mended into two characters: what is read this way serves for nothing but its id.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+def parse_mended(body: bytes) -> object:
+    """What is JSON but for halves of surrogate pairs, with U+FFFD in their place; ValueError for what is not."""
+    mended, found = _SURROGATE.subn(rb"\\ufffd", body)
+    if not found:
+        raise ValueError("there is no surrogate in it")
+    return parse_json(mended)
+
+
+def check_form(answer: Answer, instance_id: str | None, *, is_mended: bool) -> None:
+    """Raises DecodeError for an answer that had to be mended or says to be no JSON; `instance_id` is kept in it."""
+    if is_mended:
+        raise DecodeError("expected text, found half of a surrogate pair", path="", instance_id=instance_id)
     said = answer.headers.get("Content-Type", "application/json")
     kind = said.partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):

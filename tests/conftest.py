@@ -13,6 +13,7 @@ import pytest_asyncio
 from blockbuster import blockbuster_ctx
 
 from tests.aiohttp_mock import mocked_aiohttp
+from tests.fault_rows import pytest_collection_finish, pytest_deselected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tests.faults import FaultyEmulator
     from tests.raw_server import RawServer
     from tests.worlds import Api, World
+
+__all__ = ["pytest_collection_finish", "pytest_deselected"]
 
 SCRUBBED_PREFIXES = ("CORTECS_", "OPENAI_", "INFERLEASE_")
 SCRUBBED_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC")
@@ -182,9 +185,9 @@ async def server() -> AsyncIterator[RawServer]:
 
 
 @pytest_asyncio.fixture
-async def api(server: RawServer) -> AsyncIterator[Client]:
+async def api(server: RawServer, either: Api) -> AsyncIterator[Client]:
     """A client of `server` that does not wait between attempts."""
     from tests.raw_server import raw_client
 
-    async with raw_client(server.url) as entered:
+    async with raw_client(server.url, either) as entered:
         yield entered

@@ -17,10 +17,13 @@ import orjson
 from attrs import define, field, frozen
 
 from inferlease import Client
+from inferlease._auth import Token
 from inferlease._retry import Backoff
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from tests.worlds import Api
 
 CERTIFICATE = Path(__file__).with_name("certificate.pem")
 """Key and self-signed certificate of localhost, 127.0.0.1 and api.invalid; nothing but these tests trusts it."""
@@ -321,9 +324,14 @@ def client_tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
-def raw_client(base_url: str, **options: Any) -> Client:
-    """A client that does not wait between attempts."""
-    options = {"timeout": 10.0, **options}
-    client = Client(CLIENT_ID, SECRET, base_url=base_url, **options)
+def raw_client(base_url: str, either: Api | None = None, **options: Any) -> Client:
+    """A client that does not wait between attempts; the asynchronous one, or one of either API."""
+    make = Client if either is None else either.make
+    client = make(CLIENT_ID, SECRET, base_url=base_url, **{"timeout": 10.0, **options})
     client._core.exchange.backoff = Backoff(first=0, most=0)
     return client
+
+
+def give_token(client: Client) -> None:
+    """So that it is the request itself that meets the fault, not the one for the token."""
+    client._core.exchange._tokens._token = Token(TOKEN, float("inf"))

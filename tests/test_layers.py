@@ -184,3 +184,19 @@ def test_a_violation_is_found(tmp_path: Path, file: str, text: str, reason: str)
 
 def test_a_generated_module_may_be_long(tmp_path: Path) -> None:
     assert violations(tree(tmp_path, {"client.py": "# Generated: do not edit.\n" + "#\n" * 500})) == []
+
+
+def wall_clock(file: Path) -> Iterator[str]:
+    """The calls in `file` that read the time of day."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), str(file))):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {
+            "time.time", "time.time_ns", "time.localtime", "time.gmtime",
+            "datetime.now", "datetime.utcnow", "datetime.today", "date.today",
+        }:  # fmt: skip
+            yield f"{file.stem}: {ast.unparse(node)}"
+
+
+@pytest.mark.fault(54)
+def test_only_a_date_of_the_server_is_compared_with_the_time_of_day() -> None:
+    found = [call for name, file in modules(PACKAGE) if name != "emulator" for call in wall_clock(file)]
+    assert found == ["_protocol: datetime.now"]

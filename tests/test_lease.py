@@ -131,6 +131,7 @@ async def test_a_failed_delete_is_a_warning(
     assert f"instance {instance.instance_id} is stopped but could not be deleted" in caplog.text
 
 
+@pytest.mark.fault(53)
 async def test_an_entry_that_times_out_is_released(slow_emulator: Emulator, either: Api) -> None:
     async with either.connect(slow_emulator, poll_interval=0.02) as client:
         with pytest.raises(WaitTimeoutError) as caught:
@@ -158,6 +159,7 @@ async def test_an_entry_whose_callback_raises_is_released(emulator: Emulator, cl
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(51)
 async def test_an_entry_during_which_the_instance_stops_says_so(slow_emulator: Emulator, either: Api) -> None:
     async with either.connect(slow_emulator, poll_interval=0.02) as client:
         lease = client.lease(MODEL)
@@ -181,6 +183,7 @@ async def test_nothing_is_sent_before_the_lease_is_entered(emulator: Emulator, c
     assert emulator.books().requests == {}
 
 
+@pytest.mark.fault(63)
 @pytest.mark.parametrize(
     "arguments",
     [

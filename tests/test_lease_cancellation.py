@@ -36,6 +36,7 @@ async def at_rest(client: Client) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_lease_cancelled_at_any_suspension_is_released(
@@ -61,6 +62,7 @@ def test_the_combinations_are_all_there() -> None:
     assert len(HELD) == len(set(HELD)) == 6 * 3 * 3
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("request_name", "phase", "kind"), HELD)
 async def test_a_lease_cancelled_during_a_request_is_released(
@@ -78,6 +80,7 @@ async def test_a_lease_cancelled_during_a_request_is_released(
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("request_name", ["start", "get"])

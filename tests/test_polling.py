@@ -28,6 +28,7 @@ at_once = emulated(seconds_per_step=0)
 # ---- one poll for many ------------------------------------------------------------------------------
 
 
+@pytest.mark.async_only(reason="threads begin to wait one after another")
 @pytest.mark.asyncio
 @pytest.mark.async_only(reason="threads do not join a poll all at once")
 @at_once
@@ -40,6 +41,7 @@ async def test_many_waiters_on_one_instance_cost_one_get(client: Client, emulato
     assert len(emulator.asked("get")) == 1
 
 
+@pytest.mark.async_only(reason="threads begin to wait one after another")
 @pytest.mark.asyncio
 @pytest.mark.async_only(reason="threads do not join a poll all at once")
 @at_once

@@ -107,6 +107,34 @@ def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
         _protocol.parse_json(body)
 
 
+@pytest.mark.fault(36)
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (r"\ud800", "\ufffd"),
+        (r"\uDFFF", "\ufffd"),
+        (r"i-1\udc00\ud800", "i-1\ufffd\ufffd"),
+        (r"\ud83d\ude00\ud800", "\ufffd\ufffd\ufffd"),
+    ],
+)
+def test_half_a_surrogate_pair_is_mended(text: str, mended: str) -> None:
+    assert _protocol.parse_mended(b'{"text": "%s"}' % text.encode()) == {"text": mended}
+
+
+@pytest.mark.fault(36)
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"NaN", b"1e999", b"9" * 5000, b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'"\xff"', b'"\\ud80"', b"",
+        b"\\ud800",
+    ],
+    ids=lambda rest: repr(rest[:12]),
+)  # fmt: skip
+def test_nothing_else_is_mended(rest: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        _protocol.parse_mended(b'{"text": "\\ud800", "more": %s}' % rest)
+
+
 @pytest.mark.parametrize("payload", [None, [], "instance", 5, True])
 def test_an_answer_that_is_no_object_is_a_decode_error(payload: Any) -> None:
     with pytest.raises(errors.DecodeError, match="expected an object with 'instance'") as caught:
@@ -219,6 +247,7 @@ def test_an_outcome_without_data_has_an_error(outcome: Outcome, kind: type[Excep
 # ---- Retry-After ----------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(17, 19)
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -242,6 +271,7 @@ def test_a_wait_that_the_server_asks_for_is_capped(value: str, seconds: float) -
     assert _protocol.retry_after(answer(429, Retry_After=value), NOW) == seconds
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize(
     "value",
     [
@@ -261,6 +291,7 @@ def test_without_the_header_no_wait_is_asked_for(outcome: Outcome) -> None:
     assert _protocol.retry_after(outcome) is None
 
 
+@pytest.mark.fault(17)
 def test_a_date_is_told_from_the_clock() -> None:
     value = format(datetime.now(UTC) + timedelta(seconds=30), "%a, %d %b %Y %H:%M:%S GMT")
     told = _protocol.retry_after(answer(429, Retry_After=value))

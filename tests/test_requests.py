@@ -20,6 +20,7 @@ BAD_IDS: list[Any] = [
 GOOD_IDS = ["i-1", "instance-id-1234", "a", "0", "a.b", "A_b-c.9", "starting", "delete-all-2", "a" * 200]
 
 
+@pytest.mark.fault(60, 61, 62)
 @pytest.mark.parametrize("value", BAD_IDS, ids=repr)
 @pytest.mark.parametrize("make", [_requests.get_instance, _requests.stop, _requests.restart, _requests.delete])
 def test_no_request_is_made_with_a_bad_id(make: Any, value: Any) -> None:
@@ -40,6 +41,7 @@ def test_a_bad_id_is_shown_in_one_short_line(value: Any) -> None:
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.fault(63)
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -70,6 +70,7 @@ async def test_only_what_was_given_is_sent(
     assert instance.instance_args.model_id == MODEL_ID
 
 
+@pytest.mark.fault(63)
 @pytest.mark.parametrize("verb", ["start", "ensure"])
 @pytest.mark.parametrize(
     "arguments",
@@ -259,6 +260,7 @@ async def unknown(client: Client, **arguments: Any) -> StartOutcomeUnknownError:
     return caught.value
 
 
+@pytest.mark.fault(21, 28)
 @EACH_AMBIGUOUS
 async def test_an_ambiguous_start_is_posted_once_and_looked_for_once(
     client: Client, emulator: FaultyEmulator, fault: dict[str, Any]
@@ -303,6 +305,7 @@ async def test_a_candidate_is_named_with_its_price_and_how_to_stop_it(
     assert str(error) in caplog.messages
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize(
     ("headers", "pause"), [({}, 2.0), ({"Retry-After": "1"}, 2.0), ({"Retry-After": "7"}, 7.0)], ids=str
 )
@@ -338,6 +341,7 @@ async def test_what_has_stopped_is_no_candidate(client: Client, emulator: Faulty
     assert (await unknown(client)).candidates == ()
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize("status", ["pending", "running", "hibernating"])
 async def test_whatever_has_not_stopped_is_a_candidate(client: Client, emulator: FaultyEmulator, status: str) -> None:
     emulator.fault("start", 502)
@@ -407,6 +411,7 @@ async def test_a_possible_candidate_that_cannot_be_read_is_named(
     assert f"inferlease stop {instance_id}" in str(error)
 
 
+@pytest.mark.fault(42)
 async def test_a_new_item_that_cannot_be_read_is_named(client: Client, emulator: FaultyEmulator) -> None:
     old, new = {"instance_id": "instance-old"}, {"instance_id": "instance-new"}
     emulator.fault("start", 502, handled=False)
@@ -451,6 +456,7 @@ WITH_ID: dict[str, Edit] = {
 EACH_WITH_ID = pytest.mark.parametrize("edit", WITH_ID.values(), ids=WITH_ID.keys())
 
 
+@pytest.mark.fault(38, 39)
 @EACH_WITH_ID
 async def test_an_unreadable_answer_with_an_id_is_read_once_and_kept(
     client: Client, emulator: FaultyEmulator, edit: Edit
@@ -461,6 +467,7 @@ async def test_an_unreadable_answer_with_an_id_is_read_once_and_kept(
     assert emulator.order[-2:] == ["start", "get"]
 
 
+@pytest.mark.fault(38, 39)
 @EACH_WITH_ID
 async def test_if_it_stays_unreadable_the_error_carries_the_id(
     client: Client, emulator: FaultyEmulator, edit: Edit
@@ -474,6 +481,7 @@ async def test_if_it_stays_unreadable_the_error_carries_the_id(
     assert (posts(emulator), len(emulator.asked("get"))) == (1, 1)
 
 
+@pytest.mark.fault(30)
 async def test_an_answer_under_another_content_type_is_kept(client: Client, emulator: FaultyEmulator) -> None:
     emulator.fault("start", edit=edited(), headers={"Content-Type": "text/plain"})
     instance = await client.instances.start(MODEL)
@@ -581,6 +589,7 @@ async def test_a_restart_logs_its_price_and_how_to_stop_it(client: Client, caplo
     assert f"instance {instance.instance_id} restarted (at most 1.20 EUR/h; stop it with:" in caplog.text
 
 
+@pytest.mark.fault(59)
 async def test_nothing_secret_is_logged_or_raised(
     client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -37,6 +37,7 @@ from tests.raw_server import (
     Then,
     answer,
     client_tls,
+    give_token,
     one,
     raw_client,
     server_tls,
@@ -45,6 +46,8 @@ from tests.raw_server import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    from tests.worlds import Api
 
 READ = _requests.get_instance("i-1")
 START = _requests.start(_requests.start_arguments("org/model"))
@@ -95,6 +98,7 @@ async def test_an_answer_is_told_whole(transport: Transport, server: RawServer, 
     assert (outcome.status, outcome.headers["x-request-id"], outcome.body) == (202, "r-1", b'{"message":"ok"}')
 
 
+@pytest.mark.fault(1)
 @MUTATIONS
 @pytest.mark.asyncio
 async def test_a_refused_connection_is_not_sent(request_: Request) -> None:
@@ -104,6 +108,7 @@ async def test_a_refused_connection_is_not_sent(request_: Request) -> None:
     assert not outcome.permanent
 
 
+@pytest.mark.fault(1)
 @MUTATIONS
 @pytest.mark.asyncio
 async def test_a_name_that_is_not_found_is_not_sent(request_: Request) -> None:
@@ -113,6 +118,7 @@ async def test_a_name_that_is_not_found_is_not_sent(request_: Request) -> None:
     assert not outcome.permanent
 
 
+@pytest.mark.fault(2)
 @MUTATIONS
 @pytest.mark.parametrize(("then", "seconds"), [(Then.HANG, 0.05), (Then.RESET, 5), (Then.CLOSE, 5)])
 @pytest.mark.asyncio
@@ -126,17 +132,21 @@ async def test_a_tls_handshake_that_fails_is_not_sent(
     assert not outcome.permanent
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("verb", ["get", "stop"])
 @pytest.mark.asyncio
-async def test_a_tls_handshake_that_hangs_leaves_time_for_another(tls_server: RawServer, verb: str) -> None:
+async def test_a_tls_handshake_that_hangs_leaves_time_for_another(
+    tls_server: RawServer, either: Api, verb: str
+) -> None:
     tls_server.on_accept.append(Then.HANG)
     tls_server.script(str(READ), one())
     tls_server.script(str(STOP), one(status="stopped"))
-    async with raw_client(tls_server.url, timeout=1.5, ssl=client_tls()) as client:
+    async with raw_client(tls_server.url, either, timeout=1.5, ssl=client_tls()) as client:
         await getattr(client.instances, verb)("i-1")
     assert len(tls_server.calls) == 1
 
 
+@pytest.mark.fault(4)
 @pytest.mark.asyncio
 async def test_waiting_in_vain_for_a_slot_of_the_pool_is_not_sent(server: RawServer) -> None:
     arrived = asyncio.Event()
@@ -182,6 +192,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.fault(6, 8, 9, 10)
 @pytest.mark.parametrize("request_", [START, DELETE], ids=str)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.asyncio
@@ -194,6 +205,7 @@ async def test_a_mutation_without_a_whole_answer_is_lost_and_reaches_the_server_
     assert server.calls == [str(request_)]
 
 
+@pytest.mark.fault(6, 8, 9, 10)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.asyncio
 async def test_a_read_without_a_whole_answer_brings_none(transport: Transport, server: RawServer, loss: str) -> None:
@@ -202,6 +214,7 @@ async def test_a_read_without_a_whole_answer_brings_none(transport: Transport, s
     assert isinstance(outcome, Lost)
 
 
+@pytest.mark.fault(5)
 @MUTATIONS
 @pytest.mark.parametrize("then", [Then.RESET, Then.CLOSE])
 @pytest.mark.asyncio
@@ -249,6 +262,7 @@ async def test_reads_share_a_connection(transport: Transport, server: RawServer)
     assert server.connections == 1
 
 
+@pytest.mark.fault(7)
 @MUTATIONS
 @pytest.mark.asyncio
 async def test_each_mutation_has_a_connection_of_its_own(
@@ -260,6 +274,7 @@ async def test_each_mutation_has_a_connection_of_its_own(
     assert [seen.connection for seen in server.requests] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.fault(7)
 @pytest.mark.asyncio
 async def test_a_mutation_never_takes_a_connection_that_reads_left_behind(
     transport: Transport, server: RawServer
@@ -278,6 +293,7 @@ async def test_a_stale_connection_does_not_cost_a_read(transport: Transport, ser
     assert isinstance(await send(transport, READ), Answer)
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("fault", [RESET, EOF], ids=["reset", "end of file"])
 @pytest.mark.asyncio
@@ -331,6 +347,7 @@ def _small_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_transport, "MAX_BODY", CAP)
 
 
+@pytest.mark.fault(11, 12, 13)
 @pytest.mark.usefixtures("_small_cap")
 @pytest.mark.parametrize("request_", [READ, START, DELETE], ids=str)
 @pytest.mark.parametrize(
@@ -376,6 +393,7 @@ async def test_a_body_up_to_the_cap_is_read(transport: Transport, server: RawSer
     assert outcome.body == b" " * CAP
 
 
+@pytest.mark.fault(11)
 @pytest.mark.asyncio
 async def test_an_endless_body_is_not_read_to_its_end(transport: Transport, server: RawServer) -> None:
     """It would be 1 TiB; the cap is the real one."""
@@ -389,16 +407,25 @@ async def test_an_endless_body_is_not_read_to_its_end(transport: Transport, serv
     assert outcome.body is None
 
 
+@pytest.mark.fault(11)
 def test_the_cap_is_64_mebibytes() -> None:
     assert MAX_BODY == 64 * 1024 * 1024
 
 
 @pytest.mark.usefixtures("_small_cap")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(answer(b" " * 2 * CAP), id="plain", marks=pytest.mark.fault(11)),
+        pytest.param(gzipped(b" " * 100 * CAP), id="a gzip bomb", marks=pytest.mark.fault(12)),
+        pytest.param(gzipped(b"{}", 2_000), id="many members", marks=pytest.mark.fault(13)),
+    ],
+)
 @pytest.mark.asyncio
 async def test_a_body_that_is_too_large_is_a_decode_error_and_not_asked_for_again(
-    api: Client, server: RawServer
+    api: Client, server: RawServer, reply: Reply
 ) -> None:
-    server.script("GET /instances/", gzipped(b" " * 100 * CAP))
+    server.script("GET /instances/", reply)
     with pytest.raises(DecodeError, match="larger than"):
         await api.instances.list()
     assert server.calls == ["GET /instances/"]
@@ -407,6 +434,7 @@ async def test_a_body_that_is_too_large_is_a_decode_error_and_not_asked_for_agai
 # ---- redirects ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("call", [str(READ), str(START), str(DELETE)])
 @pytest.mark.asyncio
@@ -426,6 +454,19 @@ async def test_no_redirect_is_followed(server: RawServer, api: Client, status: i
         assert (server.count(call), elsewhere.connections) == (1, 0)
 
 
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("verb", ["get", "stop"])
+@pytest.mark.asyncio
+async def test_no_redirect_leaves_https(tls_server: RawServer, server: RawServer, either: Api, verb: str) -> None:
+    moved = answer({}, 307, headers={"Location": f"{server.url}/instances/i-1"})
+    tls_server.script(str(READ), moved)
+    tls_server.script(str(STOP), moved)
+    async with raw_client(tls_server.url, either, ssl=client_tls()) as client:
+        with pytest.raises(APIError, match="a redirect, which is never followed"):
+            await getattr(client.instances, verb)("i-1")
+    assert server.connections == 0
+
+
 # ---- certificates ---------------------------------------------------------------------------------
 
 
@@ -437,6 +478,7 @@ async def test_a_trusted_certificate_is_accepted(tls_server: RawServer, request_
         assert isinstance(await send(transport, request_), Answer)
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("request_", [READ, START, DELETE], ids=str)
 @pytest.mark.asyncio
 async def test_an_untrusted_certificate_is_permanent(tls_server: RawServer, request_: Request) -> None:
@@ -447,6 +489,7 @@ async def test_an_untrusted_certificate_is_permanent(tls_server: RawServer, requ
     assert tls_server.requests == []
 
 
+@pytest.mark.fault(3)
 @pytest.mark.asyncio
 async def test_a_certificate_of_another_host_is_permanent(tls_server: RawServer) -> None:
     async with (
@@ -459,10 +502,11 @@ async def test_a_certificate_of_another_host_is_permanent(tls_server: RawServer)
     assert tls_server.requests == []
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("verb", ["get", "stop", "delete"])
 @pytest.mark.asyncio
-async def test_an_untrusted_certificate_is_an_error_at_once(tls_server: RawServer, verb: str) -> None:
-    async with raw_client(tls_server.url) as client:
+async def test_an_untrusted_certificate_is_an_error_at_once(tls_server: RawServer, either: Api, verb: str) -> None:
+    async with raw_client(tls_server.url, either) as client:
         with pytest.raises(TransportError, match=r"[Cc]ertificate"):
             await getattr(client.instances, verb)("i-1")
     assert tls_server.requests == []
@@ -483,6 +527,7 @@ async def proxy(tls_server: RawServer) -> AsyncIterator[Proxy]:
         yield serving
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("request_", [READ, START], ids=str)
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
 @pytest.mark.asyncio
@@ -503,6 +548,7 @@ async def test_a_proxy_that_was_passed_is_used(proxy: Proxy) -> None:
     assert len(proxy.connects) == 1
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(
     ("base_url", "no_proxy", "argument"),
     [
@@ -531,6 +577,7 @@ async def test_the_proxy_of_the_environment_is_not_used(
     assert proxy.connects == []
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("option", ["from the environment", "passed"])
 @pytest.mark.asyncio
 async def test_an_instance_on_loopback_is_not_asked_through_the_proxy_of_the_environment(
@@ -547,6 +594,7 @@ async def test_an_instance_on_loopback_is_not_asked_through_the_proxy_of_the_env
     assert (server.calls, proxy.connects) == (["GET /v1/models"], [])
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("request_", [READ, START], ids=str)
 @pytest.mark.asyncio
 async def test_a_proxy_that_asks_for_credentials_is_permanent(proxy: Proxy, request_: Request) -> None:
@@ -555,6 +603,18 @@ async def test_a_proxy_that_asks_for_credentials_is_permanent(proxy: Proxy, requ
         outcome = await send(transport, request_)
     assert isinstance(outcome, NotSent)
     assert outcome.permanent
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize("verb", ["get", "stop", "delete"])
+@pytest.mark.asyncio
+async def test_a_proxy_that_asks_for_credentials_is_an_error_at_once(proxy: Proxy, either: Api, verb: str) -> None:
+    proxy.refusal = answer(b"", 407, headers={"Proxy-Authenticate": "Basic"})
+    async with raw_client(REMOTE, either, proxy=proxy.url, ssl=client_tls()) as client:
+        give_token(client)
+        with pytest.raises(TransportError, match="407"):
+            await getattr(client.instances, verb)("i-1")
+    assert len(proxy.connects) == 1
 
 
 @pytest.mark.parametrize(
@@ -584,6 +644,7 @@ async def test_the_password_of_a_proxy_is_in_no_error(proxy: Proxy) -> None:
     assert not [cause for cause in causes if SECRET in f"{cause} {cause!r}"]
 
 
+@pytest.mark.fault(16)
 @pytest.mark.asyncio
 async def test_netrc_is_ignored(
     transport: Transport, server: RawServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -767,5 +828,6 @@ def test_a_proxy_that_is_no_url_is_refused_without_showing_it(proxy: str) -> Non
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.fault(16)
 def test_no_proxy_sees_what_goes_to_loopback() -> None:
     assert Client(base_url="http://127.0.0.1:1/v1", proxy="http://proxy.invalid:3128")._transport._proxy is None

@@ -73,6 +73,7 @@ async def test_one_that_is_usable_already_is_returned(client: Client, emulator: 
         assert (await again.wait_until_running()).is_usable
 
 
+@pytest.mark.fault(45, 46)
 @slow
 @pytest.mark.parametrize(
     "workers",
@@ -97,6 +98,7 @@ async def test_usable_is_running_with_a_base_url_whatever_the_workers_say(
     assert len(instance.worker_statuses) == len(workers)
 
 
+@pytest.mark.fault(41, 49)
 @slow
 @pytest.mark.parametrize(
     "unready",
@@ -120,6 +122,7 @@ async def test_nothing_else_is_usable_and_no_other_word_is_the_end(
     assert len(emulator.asked("get")) == 4
 
 
+@pytest.mark.fault(52)
 @slow
 async def test_running_that_turns_pending_again_is_waited_for(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
@@ -195,6 +198,7 @@ async def test_the_timeout_comes_before_a_later_stall(client: Client) -> None:
     assert type(caught.value) is WaitTimeoutError
 
 
+@pytest.mark.fault(55)
 @slow
 async def test_after_a_suspend_it_looks_once_more_before_it_gives_up(
     client: Client, emulator: FaultyEmulator, clock: ShiftedClock
@@ -210,6 +214,7 @@ async def test_after_a_suspend_it_looks_once_more_before_it_gives_up(
     assert len(emulator.asked("get")) == 2
 
 
+@pytest.mark.fault(55)
 @slow
 async def test_after_a_suspend_it_looks_once_only(
     client: Client, emulator: FaultyEmulator, clock: ShiftedClock
@@ -224,10 +229,15 @@ async def test_after_a_suspend_it_looks_once_only(
     assert len(emulator.asked("get")) == 2
 
 
+@pytest.mark.fault(54)
 @slow
-async def test_the_wall_clock_does_not_matter(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "ahead"])
+async def test_a_jump_of_the_wall_clock_does_not_matter(
+    client: Client, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
     instance = await client.instances.start(MODEL)
-    monkeypatch.setattr(time, "time", lambda: 0.0)
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + jump)
     with pytest.raises(WaitTimeoutError):
         await instance.wait_until_running(timeout=0.05)
 
@@ -235,6 +245,7 @@ async def test_the_wall_clock_does_not_matter(client: Client, monkeypatch: pytes
 # ---- the ends ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(51)
 @slow
 async def test_one_that_stops_ends_the_wait(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
@@ -262,6 +273,7 @@ async def test_a_plain_callback_that_outlasts_the_deadline_does_not_spoil_a_usab
     assert (await instance.wait_until_running(timeout=0.6, on_progress=linger)).is_usable
 
 
+@pytest.mark.fault(51)
 async def test_one_that_was_stopped_before_ends_the_wait(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
     await client.instances.stop(instance.instance_id)
@@ -286,12 +298,14 @@ async def test_one_that_is_gone_ends_the_wait(client: Client, emulator: FaultyEm
     assert caught.value.last_state.instance_status.status == "pending"
 
 
+@pytest.mark.fault(26)
 async def test_a_new_instance_may_be_unknown_for_a_while(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
     emulator.fault("get", 404, times=3)
     assert (await instance.wait_until_running()).is_usable
 
 
+@pytest.mark.fault(26)
 async def test_after_its_grace_it_is_gone(
     client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,12 +317,14 @@ async def test_after_its_grace_it_is_gone(
     assert len(emulator.asked("get")) == 1
 
 
+@pytest.mark.fault(26)
 async def test_the_grace_is_thirty_seconds() -> None:
     from inferlease import _lookup
 
     assert _lookup.GRACE == 30.0
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("absences", [1, 2])
 async def test_a_400_is_gone_only_if_two_lists_lack_it(client: Client, emulator: FaultyEmulator, absences: int) -> None:
     instance = await client.instances.start(MODEL)
@@ -321,6 +337,7 @@ async def test_a_400_is_gone_only_if_two_lists_lack_it(client: Client, emulator:
     assert caught.value.instance_id == instance.instance_id
 
 
+@pytest.mark.fault(44)
 @slow
 async def test_one_that_the_list_lacks_is_read(client: Client, emulator: FaultyEmulator) -> None:
     """With two instances to wait for a poll is a list, which may lag."""
@@ -332,6 +349,7 @@ async def test_one_that_the_list_lacks_is_read(client: Client, emulator: FaultyE
     assert second.is_usable
 
 
+@pytest.mark.fault(42)
 @slow
 async def test_one_that_the_list_garbles_is_read(client: Client, emulator: FaultyEmulator) -> None:
     first, second = await client.instances.start(MODEL), await client.instances.start(MODEL)
@@ -403,6 +421,7 @@ async def test_what_does_not_pass_ends_the_wait_at_once(
     assert len(emulator.asked(operation)) == (2 if error is AuthenticationError else 1)
 
 
+@pytest.mark.fault(56)
 async def test_a_token_that_expires_is_not_noticed(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
     emulator.revoke_tokens()
@@ -434,6 +453,7 @@ async def test_a_cancelled_wait_stops_nothing(client: Client, emulator: FaultyEm
 # ---- on_progress ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(47)
 @slow
 async def test_progress_is_told_with_each_change_and_never_goes_back(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
@@ -455,6 +475,7 @@ async def test_progress_is_told_with_each_change_and_never_goes_back(client: Cli
     assert events == sorted(events, key=lambda event: event.elapsed)
 
 
+@pytest.mark.fault(45, 46, 48)
 @slow
 @pytest.mark.parametrize(
     ("workers", "progress"),
@@ -521,6 +542,7 @@ async def test_an_events_instance_is_a_snapshot(client: Client) -> None:
 # ---- probe ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(50)
 @at_once
 async def test_a_probe_waits_until_inference_answers(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
@@ -559,6 +581,7 @@ async def test_a_probe_without_a_key_fails_before_anything_is_polled(emulator: F
     assert "get" not in emulator.order
 
 
+@pytest.mark.fault(50)
 @slow
 @pytest.mark.parametrize("base_url", ["http://192.0.2.1/v1", "ftp://127.0.0.1/v1", "//127.0.0.1/v1"])
 async def test_the_key_does_not_travel_in_the_clear(client: Client, emulator: FaultyEmulator, base_url: str) -> None:
@@ -568,6 +591,7 @@ async def test_the_key_does_not_travel_in_the_clear(client: Client, emulator: Fa
         await instance.wait_until_running(probe=True)
 
 
+@pytest.mark.fault(50)
 @slow
 async def test_a_foreign_base_url_is_usable_and_gets_nothing(client: Client, emulator: FaultyEmulator) -> None:
     """A connection to it would be refused by the test's own guard."""
@@ -643,6 +667,7 @@ async def test_usable_and_stopped_are_logged_with_id_seconds_and_price(
     ]
 
 
+@pytest.mark.fault(59)
 async def test_nothing_secret_is_logged(
     client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -92,6 +92,7 @@ async def test_a_watch_ends_when_the_instance_is_gone(client: Client, emulator: 
     assert states[-2:] == ["running", "gone"]
 
 
+@pytest.mark.fault(47)
 @slow
 async def test_progress_is_monotonic_in_events_and_raw_on_the_object(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
@@ -112,6 +113,7 @@ async def test_a_change_of_the_base_url_is_a_change(client: Client, emulator: Fa
     assert urls[:2] == ["http://127.0.0.1/v1", "http://127.0.0.1/v2"]
 
 
+@pytest.mark.fault(52)
 @slow
 async def test_running_to_pending_and_back_is_told(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
@@ -119,6 +121,7 @@ async def test_running_to_pending_and_back_is_told(client: Client, emulator: Fau
     assert [event.state for event in await all_events(instance)] == ["running", "pending", "running", "stopped"]
 
 
+@pytest.mark.fault(41)
 @slow
 async def test_an_unknown_status_is_told_and_is_no_end(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
@@ -78,19 +82,42 @@ def bare(value: Any) -> Any:
     return value.__dict__["_bare"] if type(value) is Clothed else value
 
 
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """As `asyncio.to_thread`, but in a thread of its own, which has ended and holds nothing when this returns."""
+    outcome: Future[Any] = Future()
+    thread = Thread(target=_run, args=(outcome, partial(copy_context().run, function, *args, **kwargs)), daemon=True)
+    thread.start()
+    try:
+        result = await asyncio.wrap_future(outcome)
+    except Exception:
+        thread.join()
+        raise
+    thread.join()
+    return result
+
+
+def _run(outcome: Future[Any], call: Callable[[], Any]) -> None:
+    if not outcome.set_running_or_notify_cancel():
+        return
+    try:
+        outcome.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
+        outcome.set_exception(error)
+
+
 async def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    result = await asyncio.to_thread(function, *map(bare, args), **kwargs)
+    result = await _in_thread(function, *map(bare, args), **kwargs)
     assert not inspect.isawaitable(result)
     return clothed(result)
 
 
 async def _iterate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Any]:
-    items = iter(await asyncio.to_thread(function, *args, **kwargs))
+    items = iter(await _in_thread(function, *args, **kwargs))
     try:
-        while (item := await asyncio.to_thread(next, items, _END)) is not _END:
+        while (item := await _in_thread(next, items, _END)) is not _END:
             yield clothed(item)
     finally:
-        await asyncio.to_thread(items.close)
+        await _in_thread(items.close)
 
 
 @frozen

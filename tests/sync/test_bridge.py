@@ -133,6 +133,7 @@ def test_the_work_sees_the_context_of_its_caller() -> None:
     assert _bridge.run(read) == "set by the caller"
 
 
+@pytest.mark.fault(66)
 @pytest.mark.asyncio
 @pytest.mark.may_block(reason="a notebook's cell blocks its own loop, and the call works all the same")
 async def test_a_call_works_where_a_loop_is_running(emulator: FaultyEmulator) -> None:
@@ -141,6 +142,7 @@ async def test_a_call_works_where_a_loop_is_running(emulator: FaultyEmulator) ->
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(67)
 def test_a_call_from_the_librarys_own_thread_raises(sync_client: Client) -> None:
     async def call() -> None:
         sync_client.account.balance()
@@ -149,11 +151,12 @@ def test_a_call_from_the_librarys_own_thread_raises(sync_client: Client) -> None
         _bridge.run(call)
 
 
+@pytest.mark.fault(70)
 @pytest.mark.storm
 def test_many_threads_share_one_loop_and_one_token(
     emulator: FaultyEmulator, sync_client: Client, is_full: bool
 ) -> None:
-    count, calls = (100, 100) if is_full else (20, 10)
+    count, calls = 100, 100 if is_full else 2
     instance_id = sync_client.instances.start(MODEL).instance_id
     failures: list[BaseException] = []
 
@@ -355,6 +358,7 @@ async def _idle(client: Client) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.fault(68)
 @slow
 def test_an_interrupted_call_is_cancelled_and_over_when_the_interrupt_is_raised(
     sync_client: Client, interrupt: Callable[..., None]
@@ -367,6 +371,7 @@ def test_an_interrupted_call_is_cancelled_and_over_when_the_interrupt_is_raised(
     assert tasks() - before == set()
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("phase", ["before", "unanswered", "mid_body"])
 def test_an_interrupted_start_is_stopped_again(
     emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None], phase: Any
@@ -488,6 +493,7 @@ def test_an_existing_instance_that_an_interrupted_ensure_found_goes_on(
     assert emulator.books().still_billed == [instance.instance_id]
 
 
+@pytest.mark.fault(68)
 def test_an_interrupted_stop_goes_on(
     emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
 ) -> None:
@@ -530,6 +536,7 @@ def test_an_interrupt_ends_the_wait_for_a_release_and_not_the_release(
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(68, 69)
 @slow
 def test_an_interrupted_entry_waits_for_its_release_and_a_second_interrupt_ends_that_wait(
     emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]

@@ -40,6 +40,7 @@ def run(emulator: Emulator, script: str, *flags: str, seconds: float = 40.0) -> 
 # ---- forks ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(64)
 @pytest.mark.storm
 @pytest.mark.timeout(300)
 def test_children_call_through_an_inherited_client_and_a_new_one_and_the_parent_goes_on(
@@ -69,6 +70,7 @@ with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(64)
 def test_a_child_that_starts_a_lease_of_its_own_releases_that_one_only(emulator: Emulator) -> None:
     script = """
 client = Client(poll_interval=0.02)
@@ -86,6 +88,7 @@ print(ours.refresh().is_stopped, sum(not each.is_stopped for each in client.inst
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(65)
 def test_a_fork_while_calls_are_under_way_does_not_hang_the_child(emulator: Emulator) -> None:
     script = """
 client = Client()
@@ -112,6 +115,33 @@ client.close()
 print("done")
 """
     assert run(emulator, script, "-W", "ignore::DeprecationWarning").stdout == "done\n"
+
+
+HOLDERS = {
+    "the keeper's": ("_keeper._lock", "client.account.balance()"),
+    "a lease's": ("lease._inner._start._lock", "lease.release(); client.close()"),
+}
+
+
+@pytest.mark.fault(65)
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_lock_that_is_held_during_a_fork_does_not_hang_the_child(emulator: Emulator, holder: str) -> None:
+    lock, call = HOLDERS[holder]
+    script = f"""
+from inferlease import _keeper
+with Client(poll_interval=0.02) as client:
+    lease = client.lease(MODEL)
+    instance = lease.acquire()
+    with {lock}:
+        child = os.fork()
+        if child == 0:
+            {call}
+            os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), instance.refresh().is_stopped)
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
+    assert ended.stdout == "7 False\n", ended.stderr
+    assert emulator.books().still_billed == []
 
 
 def test_an_iteration_does_not_go_on_in_a_child(emulator: Emulator) -> None:
@@ -211,6 +241,7 @@ client.lease(MODEL).acquire()
 CODES = {"sys.exit": 3, "in a body": 3, "exception": 1}
 
 
+@pytest.mark.fault(71)
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, ending: str) -> None:
     ended = run(emulator, ENDINGS[ending], "-W", "ignore::DeprecationWarning")
@@ -219,6 +250,7 @@ def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, e
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(71)
 def test_a_client_that_is_never_closed_is_a_resource_warning(emulator: Emulator) -> None:
     ended = run(emulator, "client = Client(); client.account.balance()", "-W", "always::ResourceWarning")
     assert "ResourceWarning: a Client was never closed" in ended.stderr
@@ -251,6 +283,7 @@ time.sleep(60)
 }
 
 
+@pytest.mark.fault(68, 69)
 @emulated(seconds_per_step=0.03, stop_delay=0.15)
 @pytest.mark.storm
 @pytest.mark.timeout(600)
@@ -274,6 +307,29 @@ def test_interrupts_at_a_terminal_end_the_program_and_the_bill(
     assert emulator.books().starts >= 1 or phase == "entry"
 
 
+@pytest.mark.fault(69)
+@pytest.mark.parametrize("further", [1, 2])
+def test_further_interrupts_do_not_end_a_release(emulator: FaultyEmulator, further: int) -> None:
+    with emulator.hold("stop", "before") as hold:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + PHASES["body"]],
+            env=environment(emulator),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        hold.wait_arrived(30)
+        for _ in range(further):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)  # two signals at once would be one
+    _, said = process.communicate(timeout=40)
+    assert emulator.books().still_billed == [], said
+    assert "KeyboardInterrupt" in said
+
+
 # ---- where a loop is running ------------------------------------------------------------------------
 
 
@@ -290,6 +346,7 @@ def notebook(*cells: str) -> dict[str, object]:
     }
 
 
+@pytest.mark.fault(66)
 def test_a_call_works_in_a_notebook_whose_kernel_runs_a_loop(emulator: Emulator, tmp_path: Path) -> None:
     path = tmp_path / "notebook.ipynb"
     cells = notebook(
