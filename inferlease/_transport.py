@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import socket
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -36,6 +37,12 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._pid = os.getpid()
+
+    @property
+    def closed(self) -> bool:
+        # A session of a client that was never closed complains on stderr when it is collected, which is the client's
+        # to warn of; while the interpreter finalizes, nobody can close it any more.
+        return super().closed or sys.is_finalizing()
 
     def __del__(self, *hidden: Any) -> None:
         if os.getpid() == self._pid and not _keeper.is_exiting():
@@ -103,7 +110,8 @@ class Transport:
 
     @property
     def is_open(self) -> bool:
-        return any(self._closable(sessions) for sessions in self._sessions)
+        """Whether there are sessions that nobody has closed; one collected together with this may be closed by that."""
+        return any(self._sessions)
 
     @property
     def _sessions(self) -> tuple[_Sessions, _Sessions]:

@@ -256,6 +256,13 @@ def test_a_client_that_is_never_closed_is_a_resource_warning(emulator: Emulator)
     assert "ResourceWarning: a Client was never closed" in ended.stderr
 
 
+@pytest.mark.parametrize("call", ["client.account.balance()", "client.instances.start(MODEL).stop()"])
+def test_a_client_that_is_never_closed_says_nothing_where_nobody_asks_for_warnings(
+    emulator: Emulator, call: str
+) -> None:
+    assert run(emulator, f"client = Client(); {call}").stderr == ""
+
+
 # ---- interrupts at a terminal -----------------------------------------------------------------------
 
 PHASES = {
