@@ -173,7 +173,7 @@ class FaultKind(StrEnum):
     LONE_SURROGATE = (
         "lone_surrogate",
         "Half of a surrogate pair, escaped, in the JSON.",
-        Effect(with_member(rb'"\ud800"'), opaque=True),
+        Effect(with_member(rb'"\ud800"')),
     )
     BAD_UTF8 = "bad_utf8", "A byte that is no UTF-8 in the JSON.", Effect(with_member(b'"\xff"'), opaque=True)
     TOP_LEVEL_NULL = "top_level_null", "`null` instead of an object.", Effect(body(b"null"), opaque=True)
