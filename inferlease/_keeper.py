@@ -149,7 +149,11 @@ class _Keeper:
         self.exit_calls: dict[object, Callable[[], object]] = {}
         self.told: dict[Job[Any], float] = {}
         self.thread = threading.Thread(target=self._run, name="inferlease-keeper", daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError:
+            self.loop.close()
+            raise
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

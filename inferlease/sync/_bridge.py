@@ -90,7 +90,10 @@ class _Call(Generic[T]):
                 "a synchronous call from the library's own thread would wait for itself: call from a thread of yours"
             )
         self._work = work
-        self._loop = _keeper.loop()
+        try:
+            self._loop = _keeper.loop()
+        except RuntimeError as error:  # no thread begins any more
+            raise ConfigurationError(f"the library's thread cannot begin: {error}") from error
         self._pid = os.getpid()
         self._task: asyncio.Task[None] | None = None
         self._is_running = False
@@ -144,7 +147,7 @@ class _Call(Generic[T]):
         """Have the call ended whose result the caller will not have; returns once it is over."""
         if os.getpid() == self._pid:
             self._loop.call_soon_threadsafe(self._cancel)
-            while not self._is_done:
+            while not self._is_done or self._undo:
                 self._inbox.get()
         return True
 
@@ -175,8 +178,10 @@ class _Call(Generic[T]):
 
     def _end(self) -> None:
         self._task = None  # its context holds this call
-        while self._is_abandoned and self._undo:
-            self._undo.pop()()
+        if self._is_abandoned:
+            for undo in self._undo:
+                undo()
+            self._undo.clear()
         self._is_done = True
         self._inbox.put(None)
 

@@ -179,6 +179,16 @@ def test_many_threads_share_one_loop_and_one_token(
     assert [thread.name for thread in threading.enumerate()].count("inferlease-keeper") == 1
 
 
+def test_where_no_thread_can_begin_a_call_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(_keeper, "_current", None)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(ConfigurationError, match="cannot begin: can't create new thread"):
+        _bridge.run(asyncio.sleep, 0)
+
+
 # ---- callbacks --------------------------------------------------------------------------------------
 
 
@@ -475,6 +485,23 @@ def test_an_interrupted_entry_tells_of_a_release_that_was_not_observed(
             pytest.fail("the body must not run")
         (billed,) = emulator.books().still_billed
     assert f"inferlease stop {billed}" in "".join(caught.value.__notes__)
+
+
+def test_an_interrupted_caller_goes_on_only_when_the_undoing_has_begun(
+    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        _keeper.loop().call_soon_threadsafe(busy.wait, 0.3)
+        raise KeyboardInterrupt
+
+    busy = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr("inferlease.sync.Instance._of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sync_client.instances.start(MODEL)
+    assert sync_client._inner._core.jobs._open
+    at_rest(sync_client)
+    assert emulator.books().still_billed == []
 
 
 def test_an_existing_instance_that_an_interrupted_ensure_found_goes_on(
