@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,13 @@ def is_loopback(host: str | bytes | None) -> bool:
         return ipaddress.ip_address(str(name).partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+def pytest_configure() -> None:
+    # A shell starts a job in the background with these ignored, and whatever the tests start would inherit that.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
