@@ -66,7 +66,7 @@ async def test_an_instance_whose_start_was_left_open_is_late(clock: SetClock) ->
 
 @pytest.mark.asyncio
 async def test_it_can_not_be_found_before(clock: SetClock) -> None:
-    async with serving(late_creation=10.0, faults=[Fault("lone_surrogate", "start")]) as api:
+    async with serving(late_creation=10.0, faults=[Fault("bad_utf8", "start")]) as api:
         answer = await exchanged(api, *START)
         instance_id = answer.body.partition(b'"instance_id":"')[2].partition(b'"')[0].decode()
         assert (await api.call("GET", f"/instances/{instance_id}")).status == 404

@@ -298,6 +298,7 @@ def test_what_leaves_a_start_open_is_told_apart() -> None:
     refusals = {f"status_{status}" for status in (400, 401, 402, 403, 404, 409, 429)}
     assert clear == refusals | {
         *("status_429_seconds", "status_429_date", "redirect_host", "redirect_http", "revoked_token"),
+        "lone_surrogate",
         *("wrong_content_type", "missing_field", "null_status", "unknown_status", "extra_fields"),
         *("null_base_url", "no_workers", "null_progress", "odd_progress", "absent_item"),
         *("bad_item", "duplicate_item", "conflicting_item", "wrong_expires_in"),
