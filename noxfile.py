@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import nox
@@ -67,6 +68,16 @@ def storms(session: nox.Session) -> None:
     """Count the requests of many waiters, at the intervals that a user would have."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/test_polling.py", "--storm=full", "-k", "storm", "-rP", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Search for faults in rounds until the given number of seconds is over, by default ten minutes."""
+    session.install("-e", ".[dev]")
+    seconds = float(session.posargs[0]) if session.posargs else 600.0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        session.run("pytest", "tests/fuzz", "--hypothesis-profile=fuzz", "--timeout=1800", *session.posargs[1:])
 
 
 @nox.session
