@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cattrs
 import orjson
@@ -31,6 +32,9 @@ from inferlease.objects import (
     PriceInfo,
     WorkerStatus,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONVERTER = make_converter()
 
@@ -408,6 +412,38 @@ def test_a_listing_is_a_list() -> None:
     listing = Listing([1, 2])
     assert listing == [1, 2]
     assert (listing.invalid, listing.conflicting) == ([], [])
+
+
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels - 1):
+        value = [value] if levels % 2 else {"key": value}
+    return value
+
+
+DEEP_PLACES = [
+    (InitProgress, lambda deep: {"other": deep}, "x.other"),
+    (HardwareConfig, lambda deep: {"params": {"key": deep}}, "x.params"),
+    (HardwareConfig, lambda deep: {"requirements": {"key": deep}}, "x.requirements"),
+]
+
+
+@pytest.mark.parametrize("levels", [200, 201, 1000])
+@pytest.mark.parametrize(("cls", "around", "path"), DEEP_PLACES)
+def test_what_is_kept_but_nested_too_deep_to_be_shown_is_refused(
+    cls: type, around: Callable[[object], object], path: str, levels: int
+) -> None:
+    with pytest.raises(DecodeError, match="expected at most 100 levels") as caught:
+        decode(CONVERTER, around(nested(levels)), cls, "x")
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(("cls", "around", "path"), DEEP_PLACES)
+def test_what_is_kept_can_be_shown_compared_and_pickled(
+    cls: type, around: Callable[[object], object], path: str
+) -> None:
+    one, other = (decode(CONVERTER, around(nested(99)), cls, "x") for _ in range(2))
+    assert (repr(one), pickle.loads(pickle.dumps(one))) == (repr(other), other)  # noqa: S301 (just pickled)
 
 
 # The user's hooks
