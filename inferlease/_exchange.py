@@ -94,7 +94,10 @@ class Exchange:
         if settled.action is Action.DONE:
             return cast(T, settled.value)
         if settled.action is Action.LOOK:
-            return await self._looked(request, look)
+            value = await self._looked(request, look)
+            if look.reached(value) or not _is_page(settled):
+                return value
+            settled = evolve(settled, action=Action.UNKNOWN)
         raise self.error(request, settled)
 
     async def settle(
@@ -268,6 +271,11 @@ def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, DecodeE
         error.status, error.request_id = answer.status, request_id(answer)
         return Kind.MISSHAPEN, None, error
     return Kind.GOOD, value, None
+
+
+def _is_page(settled: Settled[T]) -> bool:
+    """Whether the answer may come from something in between, which has not passed the request on."""
+    return settled.kind is Kind.GARBLED and isinstance(settled.outcome, Answer) and bool(settled.outcome.body)
 
 
 async def _looked_else(action: Action, kind: Kind, outcome: Outcome, look: Look[T]) -> Settled[T]:
