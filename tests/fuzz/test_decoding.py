@@ -90,7 +90,7 @@ QUICK = [name for name in CALLS if name not in WAITING]
 
 
 @given(scripts(QUICK))
-@fuzzed(5)
+@fuzzed(3)
 def test_a_call_returns_valid_data_or_raises_a_typed_error(
     runner: asyncio.Runner, judge: Judge, script: tuple[str, dict[str, list[Outcome]]]
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_call_returns_valid_data_or_raises_a_typed_error(
 
 
 @given(scripts(WAITING))
-@fuzzed()
+@fuzzed(0.5)
 def test_a_wait_or_lease_ends_with_valid_data_or_a_typed_error(
     runner: asyncio.Runner, judge: Judge, script: tuple[str, dict[str, list[Outcome]]]
 ) -> None:

@@ -24,6 +24,8 @@ from tests.fuzz.answers import fuzzed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from hypothesis.strategies import DrawFn
+
     from inferlease import Client, Instance
 
 T = TypeVar("T")
@@ -32,12 +34,25 @@ OPERATIONS = ("token", "list", "get", "start", "stop", "restart", "delete", "mod
 # Each of these takes a second or more, and a body larger than the cap is tested elsewhere.
 SLOW = {FaultKind.OVERSIZED, FaultKind.GZIP_BOMB}
 # A delete that is answered with a page is taken as done, though the page may come from something in between.
+PAGES = {FaultKind.HTML, FaultKind.HTML_HANDLED}
 FAULTS = [
     (kind, operation)
     for kind in FaultKind
     for operation in OPERATIONS
-    if kind not in SLOW and operation in kind.operations and (kind, operation) != (FaultKind.HTML, "delete")
+    if kind not in SLOW and operation in kind.operations and not (kind in PAGES and operation == "delete")
 ]
+CHANGES = [fault for fault in FAULTS if fault[0].is_ambiguous_on(fault[1])]
+
+
+@st.composite
+def faults(draw: DrawFn, of: str | None = None) -> Fault:
+    """Every second one leaves open what became of a change; `of`: the operation."""
+    drawn = [fault for fault in (CHANGES if draw(st.booleans()) else FAULTS) if of in (None, fault[1])]
+    kind, operation = draw(st.sampled_from(drawn))
+    seconds = 0.01 if kind is FaultKind.SLOW_DRIP else 0
+    return Fault(kind, operation, seconds=seconds, times=draw(st.integers(1, 3)))
+
+
 PHASES = get_args(Phase)
 PATIENCE = 1.0
 """Seconds that a request may take."""
@@ -74,18 +89,17 @@ class Life(RuleBasedStateMachine):
 
     # ---- what may happen ----------------------------------------------------------------------------
 
-    @rule(faults=st.lists(st.tuples(st.sampled_from(FAULTS), st.integers(1, 3)), min_size=1, max_size=5))
-    def something_goes_wrong(self, faults: Sequence[tuple[tuple[FaultKind, Any], int]]) -> None:
-        for (kind, operation), times in faults:
-            seconds = 0.01 if kind is FaultKind.SLOW_DRIP else 0
-            self.emulator.inject(Fault(kind, operation, seconds=seconds, times=times))
+    @rule(wrong=st.lists(faults(), min_size=1, max_size=5))
+    def something_goes_wrong(self, wrong: Sequence[Fault]) -> None:
+        self.emulator.inject(*wrong)
 
     @rule()
     def all_is_well_again(self) -> None:
         self.emulator.mend()
 
-    @rule(target=instances, num_workers=st.sampled_from([None, 1, 2]))
-    def start(self, num_workers: int | None) -> Any:
+    @rule(target=instances, num_workers=st.sampled_from([None, 1, 2]), wrong=st.lists(faults(of="start"), max_size=1))
+    def start(self, num_workers: int | None, wrong: Sequence[Fault]) -> Any:
+        self.emulator.inject(*wrong)
         return self._brought_up(self.client.instances.start(MODEL, num_workers=num_workers), may_exist=False)
 
     @rule(target=instances)
@@ -113,18 +127,22 @@ class Life(RuleBasedStateMachine):
     async def _start(self) -> Instance:
         return await self.client.instances.start(MODEL)
 
-    @rule(instance=instances)
-    def stop(self, instance: Instance) -> None:
+    @rule(instance=instances, wrong=st.lists(faults(of="stop"), max_size=2))
+    def stop(self, instance: Instance, wrong: Sequence[Fault]) -> None:
+        self.emulator.inject(*wrong)
         if self._outcome(instance.stop()) is not None:
             assert self.emulator.books().instances[instance.instance_id].billed_until_stopped
 
-    @rule(instance=instances)
-    def restart(self, instance: Instance) -> None:
+    @rule(instance=instances, wrong=st.lists(faults(of="restart"), max_size=2))
+    def restart(self, instance: Instance, wrong: Sequence[Fault]) -> None:
+        self.emulator.inject(*wrong)
         if self._outcome(instance.restart()) is not None:
             assert instance.instance_status.status != "stopped"
 
-    @rule(instance=instances)
-    def delete(self, instance: Instance) -> None:
+    @rule(instance=instances, wrong=st.lists(faults(of="delete"), max_size=2))
+    def delete(self, instance: Instance, wrong: Sequence[Fault]) -> None:
+        self.emulator.inject(*wrong)
+
         async def delete() -> bool:
             await instance.delete()
             return True
