@@ -81,6 +81,20 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Change the modules that decide, one change at a time, and list what no test notices (`docs/mutants.md`)."""
+    session.install("-e", ".[dev]", "mutmut==3.8.*")
+    tree = Path(session.create_tmp()) / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    for name in ("inferlease", "tests"):
+        shutil.copytree(name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy("pyproject.toml", tree)
+    session.chdir(tree)
+    session.run("mutmut", "run", *session.posargs)
+    session.run("mutmut", "results")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure against the peers, which live in this session's environment only."""
     session.install(".[cli]", *PEERS)

@@ -380,6 +380,29 @@ def test_one_bad_item_does_not_cost_the_others(caplog: pytest.LogCaptureFixture)
     assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
+def warnings_of(caplog: pytest.LogCaptureFixture, *polls: list[object], warned: set[str] | None) -> list[str]:
+    for poll in polls:
+        decode_list(CONVERTER, poll, Balance, "list", "currency", warned=warned)
+    assert {record.levelname for record in caplog.records} <= {"WARNING"}
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_problem_is_warned_of_once_by_whoever_remembers_it(caplog: pytest.LogCaptureFixture) -> None:
+    told = warnings_of(caplog, [1], [1, 2], [1], warned=set())
+    assert told == [f"an item of a list cannot be read: list[{i}]: expected an object, found {i + 1}" for i in (0, 1)]
+
+
+def test_without_a_memory_it_is_warned_of_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(warnings_of(caplog, [1], [1], warned=None)) == 2
+
+
+def test_a_server_with_ever_new_problems_is_warned_of_a_bounded_number_of_times(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warned: set[str] = set()
+    assert len(warnings_of(caplog, list(range(1200)), warned=warned)) == len(warned) == 1000
+
+
 def test_an_item_twice_is_listed_once() -> None:
     listing = decode_list(CONVERTER, [instance(), instance()], InstanceState, "instances", "instance_id")
     assert len(listing) == 1
