@@ -19,6 +19,11 @@ def answer(status: int = 200, body: bytes | None = b"{}", **headers: str) -> Ans
     return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
+def shown(value: object) -> str:
+    """`value` as the name of a test that can be asked for: pytest finds none with a backslash."""
+    return ascii(value).replace("\\", "")
+
+
 # ---- the table ------------------------------------------------------------------------------------
 
 OUTCOMES: dict[str, list[Outcome]] = {
@@ -105,7 +110,7 @@ def test_a_start_or_a_bulk_call_that_may_have_arrived_is_never_sent_again(operat
         b'{"text": "\xff"}',
         b"\xef\xbb\xbf{}",
     ],
-    ids=lambda body: repr(body[:24]),
+    ids=lambda body: shown(body[:24]),
 )
 def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
@@ -357,7 +362,7 @@ def test_a_wait_that_the_server_asks_for_is_capped(value: str, seconds: float) -
         "9" * 10, "9" * 5000, "5, 6", "soon", "Wed, 99 Jan 2025 12:00:00 GMT", "Wed, 01 Jan 99999 12:00:00 GMT",
         "Wed, 01 Jan 2025 12:00:00 +9999999999", "\x00", "Wed, 01 Jan 2025 12:00:05 GMT" + " " * 5000,
     ],
-    ids=lambda value: repr(value[:40]),
+    ids=lambda value: shown(value[:40]),
 )  # fmt: skip
 def test_a_wait_that_makes_no_sense_is_ignored(value: str) -> None:
     told = _protocol.retry_after(answer(429, Retry_After=value), NOW)
