@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import nox
@@ -69,6 +70,30 @@ def storms(session: nox.Session) -> None:
     """Run at full size what the tests run in short: many waiters, threads, forks and interrupts."""
     session.install("-e", ".[dev]")
     session.run("pytest", "-m", "storm", "--storm=full", "-rP", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Search for faults in rounds until the given number of seconds is over, by default ten minutes."""
+    session.install("-e", ".[dev]")
+    seconds = float(session.posargs[0]) if session.posargs else 600.0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        session.run("pytest", "tests/fuzz", "--hypothesis-profile=fuzz", "--timeout=1800", *session.posargs[1:])
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change the modules that decide, one change at a time, and list what no test notices (`docs/mutants.md`)."""
+    session.install("-e", ".[dev]", "mutmut==3.8.*")
+    tree = Path(session.create_tmp()) / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    for name in ("inferlease", "tests"):
+        shutil.copytree(name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy("pyproject.toml", tree)
+    session.chdir(tree)
+    session.run("mutmut", "run", *session.posargs)
+    session.run("mutmut", "results")
 
 
 @nox.session

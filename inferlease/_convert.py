@@ -125,16 +125,9 @@ def decode_list(
             listing.append(item)
             if type(identity) is str:
                 seen[identity] = item
-        elif identity not in listing.conflicting and not _is_same(seen[identity], item):
+        elif identity not in listing.conflicting and seen[identity] != item:
             listing.conflicting.append(identity)
     return listing
-
-
-def _is_same(one: object, other: object) -> bool:
-    try:
-        return one == other
-    except RecursionError:  # what is kept of unknown keys may be as deep as JSON can be
-        return False
 
 
 def _warn(problem: str, warned: set[str] | None) -> None:

@@ -24,6 +24,7 @@ from ._protocol import (
     parse_json,
     parse_mended,
     request_id,
+    without,
 )
 from ._requests import Request, token
 from ._retry import ATTEMPTS, Backoff, Budget, Settled, persist
@@ -58,6 +59,8 @@ class Look(Generic[T]):
 
 log = logging.getLogger("inferlease")
 
+# Tokens that a server may still echo: a replay has two, and others may be under way with an older one.
+_TOKENS_KEPT = 3
 # Seconds that an attempt of a release is given, however little is left.
 _LEAST_PATIENCE = 2.0
 
@@ -73,6 +76,7 @@ class Exchange:
         self._credentials = credentials
         self._account: tuple[str, str] | None = None
         self._tokens = TokenCache(self._fetch_token)
+        self._secrets: list[str] = []
 
     async def read(self, request: Request, decode: Decode[T], *, attempts: int = ATTEMPTS) -> T:
         """The data of a read. Raises TransportError, DecodeError or an APIError class."""
@@ -91,7 +95,10 @@ class Exchange:
         if settled.action is Action.DONE:
             return cast(T, settled.value)
         if settled.action is Action.LOOK:
-            return await self._looked(request, look)
+            value = await self._looked(request, look)
+            if look.reached(value) or not _is_page(settled):
+                return value
+            settled = evolve(settled, action=Action.UNKNOWN)
         raise self.error(request, settled)
 
     async def settle(
@@ -181,9 +188,11 @@ class Exchange:
             return Settled(Action.FAIL, kind, NotSent(failed), error=failed)
         kind = classify(outcome)
         value: T | None = None
-        error: InferleaseError | None = None
+        error: DecodeError | None = None
         if kind is Kind.GOOD:
             kind, value, error = _decoded(cast(Answer, outcome), decode)
+        if kind is not Kind.GOOD:
+            outcome, error = self._redacted(outcome, error)
         action = DECISIONS[request.operation][kind]
         if look is not None and action in (Action.LOOK_ELSE_FAIL, Action.LOOK_ELSE_REPEAT):
             return await _looked_else(action, kind, outcome, look)
@@ -211,11 +220,10 @@ class Exchange:
         if self._account is None:
             # Once and for all: a release must not go to the account of an environment that has changed.
             self._account = self._credentials.resolve()
-        client_id, secret = self._account
+            self._secrets.append(self._account[1])
         try:
-            return await self.read(token(client_id, secret), decode_token)
+            fetched = await self.read(token(*self._account), decode_token)
         except InferleaseError as error:
-            _redact(error, secret)
             if error.status in (400, 401):
                 raise AuthenticationError(
                     f"the client id and secret were not accepted: {error}",
@@ -223,6 +231,20 @@ class Exchange:
                     request_id=error.request_id,
                 ) from error
             raise
+        self._secrets[1:] = [*self._secrets[1:][-_TOKENS_KEPT:], fetched.value]
+        return fetched
+
+    def _redacted(self, outcome: Outcome, error: DecodeError | None) -> tuple[Outcome, DecodeError | None]:
+        """The same, without what the server has echoed of the secrets that it was sent."""
+        redacted = without(outcome, self._secrets)
+        if error is not None and redacted is not outcome:
+            error = DecodeError(
+                "the answer is not what the API documents (what is wrong is not shown, as it repeats a secret)",
+                path="",
+                status=error.status,
+                instance_id=error.instance_id,
+            )
+        return redacted, error
 
     async def _looked(self, request: Request, look: Look[T]) -> T:
         try:
@@ -234,18 +256,11 @@ class Exchange:
             ) from error
 
 
-def _redact(error: InferleaseError, secret: str) -> None:
-    """Take out of a message what the server has echoed."""
-    if secret in error.message:
-        error.message = error.message.replace(secret, "…")
-        error.args = (error.message,)
-
-
 def _headers(access: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {access}"}
 
 
-def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, InferleaseError | None]:
+def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, DecodeError | None]:
     body, is_mended = answer.body or b"", False
     try:
         payload = parse_json(body)
@@ -261,6 +276,11 @@ def _decoded(answer: Answer, decode: Decode[T]) -> tuple[Kind, T | None, Inferle
         error.status, error.request_id = answer.status, request_id(answer)
         return Kind.MISSHAPEN, None, error
     return Kind.GOOD, value, None
+
+
+def _is_page(settled: Settled[T]) -> bool:
+    """Whether the answer may come from something in between, which has not passed the request on."""
+    return settled.kind is Kind.GARBLED and isinstance(settled.outcome, Answer) and bool(settled.outcome.body)
 
 
 async def _looked_else(action: Action, kind: Kind, outcome: Outcome, look: Look[T]) -> Settled[T]:

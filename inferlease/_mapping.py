@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from attrs import field, frozen
+
+# Levels of what is kept as it came.
+DEEPEST = 100
+
+
+def is_deep(value: object) -> bool:
+    """Whether `value`, as JSON, is nested so deep that comparing, showing or pickling it might fail."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 @frozen(slots=False, eq=False, repr=False)

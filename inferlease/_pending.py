@@ -13,7 +13,7 @@ import warnings
 from . import _keeper
 from ._keeper import Job
 from ._start import Starter
-from .errors import InferleaseError
+from .errors import InferleaseError, StartOutcomeUnknownError
 from .objects import InstanceArgs, InstanceState
 from .pricing import Price
 
@@ -137,6 +137,7 @@ class PendingStart:
             self._baseline.cancel()
         instance_id = await self.instance_id()
         if instance_id is None:
+            self._raise_if_unknown()
             return None
         self._release_deadline = time.monotonic() + self._release_timeout
         try:
@@ -151,6 +152,11 @@ class PendingStart:
         price = f", at most {price}" if (price := self._price()) is not None else ""
         log.info("instance %s stopped after %.0f s%s", instance_id, time.monotonic() - self._began, price)
         return state
+
+    def _raise_if_unknown(self) -> None:
+        """What may have been started can't be undone: whoever gave the start up has to hear of it."""
+        if self._job.done and isinstance(error := self._job.error(), StartOutcomeUnknownError):
+            raise error
 
     def _price(self) -> Price | None:
         if not self._job.done or self._job.error() is not None:

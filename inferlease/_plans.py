@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from attrs import frozen
 from cattrs import Converter
 
-from ._mapping import TypedMapping
+from ._mapping import DEEPEST, TypedMapping, is_deep
 from .errors import DecodeError
 from .objects import (
     Balance,
@@ -183,7 +183,7 @@ class _Plan:
             if given.get(key) is not None:
                 fields[key] = _required(given, key, check)
         if issubclass(cls, TypedMapping):
-            fields["extra"] = {key: value for key, value in given.items() if key not in self.optional}
+            fields["extra"] = {key: _required(given, key, _kept) for key in given if key not in self.optional}
         return cls(**fields)
 
 
@@ -191,6 +191,12 @@ def _object(raw: object) -> Raw:
     if isinstance(raw, Mapping):
         return cast("Raw", raw if isinstance(raw, dict) else dict(cast("Mapping[str, Any]", raw)))
     raise MismatchError("", "an object", raw)
+
+
+def _kept(raw: T) -> T:
+    if is_deep(raw):
+        raise MismatchError("", f"at most {DEEPEST} levels", raw)
+    return raw
 
 
 def _required(raw: Raw, key: str, check: Callable[[object], T]) -> T:
@@ -305,7 +311,7 @@ _PLANS: dict[type, Callable[[Part], _Plan]] = {
     ),
     ModelPreview: _preview_plan,
     ModelDetail: _detail_plan,
-    HardwareConfig: lambda _: _Plan({}, {"params": _object, "requirements": _object}),
+    HardwareConfig: lambda _: _Plan({}, dict.fromkeys(("params", "requirements"), lambda raw: _kept(_object(raw)))),
     HardwareType: lambda part: _Plan(
         {"hardware_type_id": _string}, {"price_info": part(PriceInfo), "hardware_info": part(HardwareInfo)}
     ),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import cast
 
 import orjson
-from attrs import field, frozen
+from attrs import evolve, field, frozen
+from multidict import CIMultiDict
 
 from ._printing import printable
 from ._requests import Operation, Request, is_valid_id
@@ -185,6 +186,24 @@ def check_answer_id(value: str, asked: str | None) -> None:
         return
     path = "instance.instance_id"
     raise DecodeError(f"{path}: expected {expected}, found {ascii(value)[:80]}", path=path)
+
+
+def without(outcome: Outcome, secrets: Iterable[str]) -> Outcome:
+    """`outcome` without what it repeats of `secrets`: its text goes into messages, and may be cut there."""
+    if not isinstance(outcome, Answer):
+        text = f"{outcome.error!s} {outcome.error!r}"
+        if any(secret in text for secret in secrets):
+            return evolve(outcome, error=ConnectionError("(not shown, as it repeats a secret)"))
+        return outcome
+    headers, body = dict(outcome.headers), outcome.body
+    for secret in secrets:
+        headers = {name: value.replace(secret, "…") for name, value in headers.items()}
+        # Some servers escape a slash in JSON.
+        for written in {secret, secret.replace("/", r"\/")} if body else ():
+            body = body and body.replace(written.encode(), "…".encode())
+    if body == outcome.body and headers == dict(outcome.headers):
+        return outcome
+    return Answer(outcome.status, CIMultiDict(headers), body)
 
 
 # ---- errors ---------------------------------------------------------------------------------------

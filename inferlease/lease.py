@@ -120,6 +120,7 @@ class Lease:
 
         Raises:
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
+            StartOutcomeUnknownError: It is not known whether there is one: the error has the candidates.
         """
         start = self._start
         if start is None or not start.is_ours:
@@ -141,7 +142,8 @@ class Lease:
         try:
             await self.release()
         except Exception as trouble:  # noqa: BLE001 (whatever it is, it must not replace the user's error)
-            error.add_note(str(trouble))
+            if trouble is not error:
+                error.add_note(str(trouble))
 
     async def __aenter__(self) -> Instance:
         return await self.acquire()

@@ -20,6 +20,7 @@ from inferlease import (
     ConfigurationError,
     DecodeError,
     InferleaseError,
+    PermissionDeniedError,
     ServerError,
     TransportError,
     _auth,
@@ -35,6 +36,7 @@ from tests.raw_server import (
     RawServer,
     Reply,
     Seen,
+    Then,
     answer,
     one,
     raw_client,
@@ -610,3 +612,39 @@ async def test_a_secret_that_the_server_echoes_is_taken_out_of_the_error(api: Cl
         await api.account.balance()
     assert "unknown secret …" in str(caught.value)
     assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+ECHO = f"Bearer {TOKEN}"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer({"message": f"bad token: {ECHO}"}, 403),
+        answer({"message": "x" * 280 + ECHO}, 403),
+        answer({"message": "denied"}, 403, headers={"X-Request-Id": TOKEN}),
+        answer({}, content_type=ECHO),
+        answer({"currency": ECHO}),
+        Reply(f"HTTP/1.1 {ECHO}\r\n\r\n".encode(), Then.CLOSE),
+    ],
+    ids=["message", "cut message", "request id", "content type", "data", "status line"],
+)
+async def test_a_token_that_the_server_echoes_is_in_no_error_and_no_log(
+    api: Client, server: RawServer, reply: Reply, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "inferlease")
+    server.script("GET /user/balance", reply)
+    with pytest.raises(InferleaseError) as caught:
+        await api.account.balance()
+    shown = "".join(traceback.format_exception(caught.value))
+    # Not even its beginning, where a message was cut.
+    assert TOKEN[:8] not in f"{shown} {caught.value.request_id} {caplog.text}"
+
+
+@pytest.mark.asyncio
+async def test_a_slash_that_the_server_escapes_does_not_hide_the_token(api: Client, server: RawServer) -> None:
+    server.script("POST /oauth2/token", token_answer("to/ken"))
+    server.script("GET /user/balance", answer(rb'{"message": "bad token to\/ken"}', 403))
+    with pytest.raises(PermissionDeniedError, match=r"bad token …$"):
+        await api.account.balance()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cattrs
 import orjson
@@ -32,6 +33,9 @@ from inferlease.objects import (
     PriceInfo,
     WorkerStatus,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONVERTER = make_converter()
 
@@ -377,6 +381,29 @@ def test_one_bad_item_does_not_cost_the_others(caplog: pytest.LogCaptureFixture)
     assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
+def warnings_of(caplog: pytest.LogCaptureFixture, *polls: list[object], warned: set[str] | None) -> list[str]:
+    for poll in polls:
+        decode_list(CONVERTER, poll, Balance, "list", "currency", warned=warned)
+    assert {record.levelname for record in caplog.records} <= {"WARNING"}
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_problem_is_warned_of_once_by_whoever_remembers_it(caplog: pytest.LogCaptureFixture) -> None:
+    told = warnings_of(caplog, [1], [1, 2], [1], warned=set())
+    assert told == [f"an item of a list cannot be read: list[{i}]: expected an object, found {i + 1}" for i in (0, 1)]
+
+
+def test_without_a_memory_it_is_warned_of_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(warnings_of(caplog, [1], [1], warned=None)) == 2
+
+
+def test_a_server_with_ever_new_problems_is_warned_of_a_bounded_number_of_times(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warned: set[str] = set()
+    assert len(warnings_of(caplog, list(range(1200)), warned=warned)) == len(warned) == 1000
+
+
 def test_an_item_twice_is_listed_once() -> None:
     listing = decode_list(CONVERTER, [instance(), instance()], InstanceState, "instances", "instance_id")
     assert len(listing) == 1
@@ -409,6 +436,38 @@ def test_a_listing_is_a_list() -> None:
     listing = Listing([1, 2])
     assert listing == [1, 2]
     assert (listing.invalid, listing.conflicting) == ([], [])
+
+
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels - 1):
+        value = [value] if levels % 2 else {"key": value}
+    return value
+
+
+DEEP_PLACES = [
+    (InitProgress, lambda deep: {"other": deep}, "x.other"),
+    (HardwareConfig, lambda deep: {"params": {"key": deep}}, "x.params"),
+    (HardwareConfig, lambda deep: {"requirements": {"key": deep}}, "x.requirements"),
+]
+
+
+@pytest.mark.parametrize("levels", [200, 201, 1000])
+@pytest.mark.parametrize(("cls", "around", "path"), DEEP_PLACES)
+def test_what_is_kept_but_nested_too_deep_to_be_shown_is_refused(
+    cls: type, around: Callable[[object], object], path: str, levels: int
+) -> None:
+    with pytest.raises(DecodeError, match="expected at most 100 levels") as caught:
+        decode(CONVERTER, around(nested(levels)), cls, "x")
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(("cls", "around", "path"), DEEP_PLACES)
+def test_what_is_kept_can_be_shown_compared_and_pickled(
+    cls: type, around: Callable[[object], object], path: str
+) -> None:
+    one, other = (decode(CONVERTER, around(nested(99)), cls, "x") for _ in range(2))
+    assert (repr(one), pickle.loads(pickle.dumps(one))) == (repr(other), other)  # noqa: S301 (just pickled)
 
 
 # The user's hooks

@@ -285,6 +285,7 @@ CHANGES: dict[str, dict[str, Case]] = {
         "408, 500, 503, then answered": (
             [status(408), status(500), status(503), STOPPED], {}, "stopped", [STOP] * 4,
         ),
+        "HTML, still running": ([HTML], {GET: [RUNNING]}, "OutcomeUnknownError", [STOP, GET]),
         "nothing": ([EMPTY], {GET: [RUNNING]}, "running", [STOP, GET]),
         "too much": ([HUGE], {GET: [STOPPED]}, "stopped", [STOP, GET]),
         "another instance": ([OTHER], {GET: [STOPPED]}, "stopped", [STOP, GET]),
@@ -332,6 +333,7 @@ CHANGES: dict[str, dict[str, Case]] = {
         "lost, but pending": ([RESET], {GET: [PENDING]}, "pending", [RESTART, GET]),
         "503, but running": ([status(503)], {GET: [RUNNING]}, "running", [RESTART, GET]),
         "lost, stopped, then answered": ([RESET, PENDING], {GET: [STOPPED]}, "pending", [RESTART, GET, RESTART]),
+        "HTML, still stopped": ([HTML], {GET: [STOPPED]}, "OutcomeUnknownError", [RESTART, GET]),
         "nothing": ([EMPTY], {GET: [PENDING]}, "pending", [RESTART, GET]),
         "a list": ([answer([])], {GET: [RUNNING]}, "running", [RESTART, GET]),
         "HTML, then unreadable": ([HTML], {GET: [answer([])]}, "OutcomeUnknownError", [RESTART, GET]),

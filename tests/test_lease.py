@@ -21,7 +21,7 @@ from inferlease import (
     WaitStalledError,
     WaitTimeoutError,
 )
-from inferlease.emulator import Emulator
+from inferlease.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -319,3 +319,15 @@ async def test_the_life_of_a_lease_is_logged_with_the_price(client: Client, capl
         f"instance {instance.instance_id} stopped",
     ]
     assert all("at most 1.20 EUR/h" in line for line in told)
+
+
+async def test_a_lease_whose_start_stayed_open_says_what_may_be_billed(
+    hurried: None, emulator: Emulator, either: Api
+) -> None:
+    emulator.inject(Fault("hang_after", "start"))
+    async with either.connect(emulator, timeout=0.3) as client:
+        with pytest.raises(WaitTimeoutError) as caught:
+            await client.lease(MODEL, timeout=0.01).acquire()
+    (billed,) = emulator.books().still_billed
+    (note,) = caught.value.__notes__
+    assert f"stop it with: inferlease stop {billed}" in note

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -186,6 +187,71 @@ def test_the_pace_begins_short_and_slows_down_while_nothing_moves() -> None:
 def test_a_step_that_is_overdue_is_looked_for_less_and_less_often() -> None:
     pace = paced(8.0, 4)
     assert pace.interval(32.0 + 8.0) < pace.interval(32.0 + 40.0) < pace.interval(32.0 + 400.0) == LONGEST_INTERVAL
+
+
+@pytest.mark.parametrize(
+    ("quiet", "interval"),
+    [(0.0, 4.0), (6.0, 2.0), (11.4, SHORTEST_INTERVAL), (12.0, 1.5), (80.0, 10.0), (400.0, LONGEST_INTERVAL)],
+)
+def test_before_a_step_is_due_a_third_of_the_rest_is_waited_and_after_it_an_eighth_of_the_quiet(
+    quiet: float, interval: float
+) -> None:
+    assert paced(12.0, 4).interval(48.0 + quiet) == pytest.approx(interval)
+
+
+def test_the_time_of_a_step_is_shared_among_the_steps_that_it_made() -> None:
+    pace = _Pace(0.0)
+    pace.saw(state(steps=(1,)), 10.0)
+    pace.saw(state(steps=(4, 1)), 40.0)
+    assert (pace.step_seconds, pace.steps) == (10.0, 1)
+
+
+def test_a_change_that_is_no_step_forward_teaches_nothing_of_the_pace() -> None:
+    pace = paced(12.0, 4)
+    pace.saw(state(steps=(2,)), 99.0)
+    assert (pace.step_seconds, pace.steps, pace.changed_at) == (12.0, 3, 99.0)
+
+
+def test_what_does_not_change_leaves_the_pace_as_it_is() -> None:
+    pace = paced(12.0, 4)
+    pace.saw(state(steps=(4,)), 99.0)
+    assert pace.changed_at == 48.0
+
+
+@pytest.mark.parametrize("steps", [(), (6,)])
+def test_where_no_step_is_left_the_pace_follows_the_quiet(steps: tuple[int, ...]) -> None:
+    pace = paced(12.0, 4)
+    pace.saw(state(steps=steps), 60.0)
+    assert (pace.steps, pace.interval(66.0)) == (0, 2.0)
+
+
+# ---- what is outdated -------------------------------------------------------------------------------
+
+
+@pytest.mark.asyncio
+async def test_what_was_seen_before_a_change_is_not_told_to_a_newcomer() -> None:
+    reader = FakeReader([state()])
+    poller = Poller(reader, 60.0)
+    with poller.follow("i-1") as follower:
+        await follower.next()
+        poller.outdate("i-1")
+        with poller.follow("i-1") as newcomer:
+            assert newcomer._newest is None
+
+
+@pytest.mark.asyncio
+async def test_a_change_of_an_instance_that_nobody_follows_is_noted_and_later_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poller, now = Poller(FakeReader([state()]), 60.0), 1000.0
+    monkeypatch.setattr("inferlease._watch.time", SimpleNamespace(monotonic=lambda: now))
+    poller.outdate("i-1")
+    now += 299.0
+    poller.outdate("i-2")
+    assert poller._outdated == {"i-1": 1000.0, "i-2": 1299.0}
+    now += 1.0
+    poller.outdate("i-3")
+    assert set(poller._outdated) == {"i-2", "i-3"}
 
 
 async def delay_after(poller: Poller) -> float:

@@ -19,6 +19,13 @@ def answer(status: int = 200, body: bytes | None = b"{}", **headers: str) -> Ans
     return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
+def shown(value: object) -> str:
+    """`value` in the name of a test: the same in each run, and without the backslashes that pytest doubles."""
+    if isinstance(value, Answer):
+        return f"{value.status} {shown(value.body and value.body[:9])}"
+    return type(value).__name__ if isinstance(value, NotSent | Lost) else ascii(value).replace("\\", "")
+
+
 # ---- the table ------------------------------------------------------------------------------------
 
 OUTCOMES: dict[str, list[Outcome]] = {
@@ -55,7 +62,7 @@ KINDS = {"2xx, not JSON": Kind.GARBLED, "2xx, the wrong shape": Kind.MISSHAPEN}
 """The rows that only the body tells."""
 
 
-@pytest.mark.parametrize(("row", "outcome"), [(row, one) for row, some in OUTCOMES.items() for one in some], ids=repr)
+@pytest.mark.parametrize(("row", "outcome"), [(row, one) for row, some in OUTCOMES.items() for one in some], ids=shown)
 def test_every_outcome_is_in_its_row(row: str, outcome: Outcome) -> None:
     expected = [Action[action.upper()] for action in TABLE[row]]
     assert [DECISIONS[operation][classify(outcome)] for operation in Operation] == expected
@@ -71,6 +78,11 @@ def test_the_table_has_no_further_row() -> None:
     covered = {classify(outcomes[0]) for outcomes in OUTCOMES.values()} | set(KINDS.values())
     assert covered == set(Kind)
     assert all(set(decisions) == set(Kind) for decisions in DECISIONS.values())
+
+
+def test_the_decisions_are_the_tables() -> None:
+    # The table is read at import, before `nox -s mutants` changes it.
+    assert _protocol._table() == DECISIONS
 
 
 @pytest.mark.parametrize("operation", [op for op in Operation if op is not Operation.READ])
@@ -100,7 +112,7 @@ def test_a_start_or_a_bulk_call_that_may_have_arrived_is_never_sent_again(operat
         b'{"text": "\xff"}',
         b"\xef\xbb\xbf{}",
     ],
-    ids=lambda body: repr(body[:24]),
+    ids=lambda body: shown(body[:24]),
 )
 def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
@@ -143,9 +155,19 @@ def test_an_answer_that_is_no_object_is_a_decode_error(payload: Any) -> None:
 
 
 def test_a_missing_member_is_named() -> None:
-    with pytest.raises(errors.DecodeError) as caught:
+    with pytest.raises(errors.DecodeError, match=r"^instance: missing$") as caught:
         _protocol.member({"message": "ok"}, "instance")
     assert caught.value.path == "instance"
+
+
+@pytest.mark.parametrize(("payload", "value"), [({}, None), ({"instance_ids": []}, [])])
+def test_an_optional_member_may_be_missing(payload: dict[str, Any], value: object) -> None:
+    assert _protocol.member(payload, "instance_ids", optional=True) == value
+
+
+@pytest.mark.parametrize("asked", [None, "i-1"])
+def test_the_id_that_was_asked_for_or_any_valid_one_is_taken(asked: str | None) -> None:
+    _protocol.check_answer_id("i-1", asked)
 
 
 @pytest.mark.parametrize("value", ["..", "delete-all", "a/b", "", "i\ud800"])
@@ -157,8 +179,52 @@ def test_an_id_of_the_server_that_no_path_can_carry_is_a_decode_error(value: str
 
 
 def test_an_answer_about_another_instance_is_a_decode_error() -> None:
-    with pytest.raises(errors.DecodeError, match="expected 'i-1', found 'i-2'"):
+    with pytest.raises(errors.DecodeError, match=r"^instance\.instance_id: expected 'i-1', found 'i-2'$") as caught:
         _protocol.check_answer_id("i-2", "i-1")
+    assert caught.value.path == "instance.instance_id"
+
+
+@pytest.mark.parametrize("value", ["application/json", "APPLICATION/JSON ; charset=utf-8", "application/problem+json"])
+def test_json_may_be_declared_in_more_than_one_way(value: str) -> None:
+    _protocol.check_form(answer(Content_Type=value), "i-1", is_mended=False)
+
+
+def test_an_answer_that_declares_nothing_is_taken_for_json() -> None:
+    _protocol.check_form(answer(), "i-1", is_mended=False)
+
+
+@pytest.mark.parametrize("value", ["text/html", "", "json", "application/json, text/html", "application/jsonp"])
+def test_what_is_declared_to_be_something_else_is_a_decode_error_with_the_id(value: str) -> None:
+    with pytest.raises(errors.DecodeError) as caught:
+        _protocol.check_form(answer(Content_Type=value), "i-1", is_mended=False)
+    assert str(caught.value) == f"expected JSON, found the content type {value!r}"
+    assert (caught.value.path, caught.value.instance_id) == ("", "i-1")
+
+
+# ---- echoes ---------------------------------------------------------------------------------------
+
+SECRETS = ["s3cret/x", "t0ken"]
+
+
+def test_secrets_are_taken_out_of_header_and_body() -> None:
+    echo = answer(403, rb"t0ken s3cret/x s3cret\/x", X_Request_Id="r-t0ken", Other="s3cret/x")
+    told = _protocol.without(echo, SECRETS)
+    assert isinstance(told, Answer)
+    assert (told.status, told.body) == (403, "… … …".encode())
+    assert (told.headers["x-request-id"], told.headers["other"]) == ("r-…", "…")
+
+
+@pytest.mark.parametrize("outcome", [answer(403, b"no"), answer(403, None), answer(403, b""), Lost(OSError("no"))])
+def test_without_an_echo_the_outcome_is_the_same(outcome: Outcome) -> None:
+    assert _protocol.without(outcome, SECRETS) is outcome
+
+
+@pytest.mark.parametrize("kind", [NotSent, Lost])
+@pytest.mark.parametrize("error", [OSError("t0ken"), ValueError(b"s3cret/x")])
+def test_an_exception_that_repeats_a_secret_is_replaced(kind: type[NotSent | Lost], error: Exception) -> None:
+    told = _protocol.without(kind(error), SECRETS)
+    assert type(told) is kind
+    assert str(told.error) == "(not shown, as it repeats a secret)"
 
 
 # ---- errors ---------------------------------------------------------------------------------------
@@ -194,6 +260,55 @@ def test_a_status_error_carries_what_the_server_said() -> None:
     error = _protocol.status_error(_requests.GET_BALANCE, told)
     assert str(error) == "GET /user/balance was answered 429: slow down"
     assert (error.request_id, error.retry_after) == ("r-1", 7.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [
+        (answer(500, b""), "GET /user/balance was answered 500"),
+        (answer(299, b"<"), "GET /user/balance was answered 299, but the body is not JSON"),
+        (answer(300, b""), "GET /user/balance was answered 300 (a redirect, which is never followed)"),
+        (answer(399, b""), "GET /user/balance was answered 399 (a redirect, which is never followed)"),
+        (answer(400, b'{"message": "no"}'), "GET /user/balance was answered 400: no"),
+        (NotSent(OSError("no\nroute")), "GET /user/balance could not be sent: OSError: no\\nroute"),
+        (NotSent(TimeoutError()), "GET /user/balance could not be sent: TimeoutError"),
+        (Lost(OSError("x" * 301)), f"GET /user/balance was sent, but no whole answer came back: OSError: {'x' * 300}…"),
+    ],
+    ids=["500", "no JSON", "300", "399", "message", "not sent", "without a text", "long"],
+)
+def test_an_error_tells_what_was_asked_and_what_came_of_it(outcome: Outcome, text: str) -> None:
+    assert str(_protocol.outcome_error(_requests.GET_BALANCE, outcome)) == text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "passes"),
+    [
+        (NotSent(OSError()), True),
+        (NotSent(OSError(), permanent=True), False),
+        (Lost(OSError()), True),
+        (answer(200, b"<html>"), True),
+        (answer(200, None), False),
+        (answer(403), False),
+        (answer(408), True),
+        (answer(429), True),
+        (answer(500), True),
+    ],
+    ids=shown,
+)
+def test_an_error_knows_whether_the_same_request_may_succeed_later(outcome: Outcome, passes: bool) -> None:
+    assert _protocol.outcome_error(_requests.GET_BALANCE, outcome)._passes is passes
+
+
+@pytest.mark.parametrize("failure", [NotSent(OSError("x")), Lost(OSError("x"))], ids=shown)
+def test_the_error_of_a_failed_attempt_has_its_cause_and_the_instance(failure: NotSent | Lost) -> None:
+    error = _protocol.outcome_error(_requests.get_instance("i-1"), failure)
+    assert (error.__cause__, error.instance_id) == (failure.error, "i-1")
+
+
+def test_the_error_of_a_garbled_answer_has_its_facts() -> None:
+    error = _protocol.outcome_error(_requests.get_instance("i-1"), answer(202, b"<", X_Request_Id="r-1"))
+    assert isinstance(error, errors.DecodeError)
+    assert (error.status, error.request_id, error.instance_id, error.path) == (202, "r-1", "i-1", "")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +394,7 @@ def test_a_wait_that_the_server_asks_for_is_capped(value: str, seconds: float) -
         "9" * 10, "9" * 5000, "5, 6", "soon", "Wed, 99 Jan 2025 12:00:00 GMT", "Wed, 01 Jan 99999 12:00:00 GMT",
         "Wed, 01 Jan 2025 12:00:00 +9999999999", "\x00", "Wed, 01 Jan 2025 12:00:05 GMT" + " " * 5000,
     ],
-    ids=lambda value: repr(value[:40]),
+    ids=lambda value: shown(value[:40]),
 )  # fmt: skip
 def test_a_wait_that_makes_no_sense_is_ignored(value: str) -> None:
     told = _protocol.retry_after(answer(429, Retry_After=value), NOW)

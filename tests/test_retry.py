@@ -10,7 +10,7 @@ import pytest
 import tenacity
 from attrs import define, field
 
-from inferlease import _retry
+from inferlease import TransportError, _retry
 from inferlease._protocol import Action, Answer, Kind, Lost, NotSent, Outcome
 from inferlease._retry import ATTEMPTS, Backoff, Budget, Settled, persist
 
@@ -155,6 +155,19 @@ async def test_a_repeat_that_once_may_have_arrived_ends_as_unknown(
         for outcome in outcomes
     )
     assert (await run(first, *others)).action is action
+
+
+async def test_an_end_as_unknown_keeps_what_the_last_attempt_came_to(run: Attempts) -> None:
+    last = Settled[str](Action.REPEAT, Kind.NOT_SENT, NOT_SENT, error=TransportError("x"))
+    settled = await run(failed(Action.REPEAT), last)
+    assert (settled.kind, settled.outcome, settled.error) == (last.kind, last.outcome, last.error)
+
+
+async def test_before_each_further_attempt_the_failed_one_is_told(run: Attempts) -> None:
+    told: list[Settled[str]] = []
+    first, second = failed(Action.RETRY), limited("0")
+    await run(first, second, DONE, on_retry=lambda settled, _: told.append(settled))
+    assert told == [first, second]
 
 
 async def test_a_refused_rate_has_not_arrived(run: Attempts) -> None:

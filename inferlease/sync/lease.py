@@ -55,6 +55,7 @@ class Lease(_facade.Facade[_async.Lease]):
 
         Raises:
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
+            StartOutcomeUnknownError: It is not known whether there is one: the error has the candidates.
         """
         _bridge.run(self._inner.release)
 
