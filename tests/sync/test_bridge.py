@@ -402,33 +402,33 @@ def wait_for_start(emulator: FaultyEmulator) -> None:
         waiting.wait(0.005)
 
 
-@pytest.mark.parametrize("verb", ["start", "ensure"])
-def test_a_start_whose_caller_is_interrupted_when_the_result_is_there_is_stopped_again(
-    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch, verb: str
-) -> None:
+@pytest.fixture
+def undelivered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Interrupts the caller when the result is there and it does not have it yet."""
+
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("inferlease.sync.Instance._of", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            getattr(sync_client.instances, verb)(MODEL)
-    at_rest(sync_client)
-    assert emulator.books().starts == 1
-    assert emulator.books().still_billed == []
+        yield
 
 
-@pytest.mark.parametrize("enter", ["__enter__", "acquire"])
-def test_a_lease_whose_caller_is_interrupted_when_the_instance_is_there_is_released(
-    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch, enter: str
+STARTING: dict[str, Callable[[Client], object]] = {
+    "start": lambda client: client.instances.start(MODEL),
+    "ensure": lambda client: client.instances.ensure(MODEL),
+    "enter": lambda client: client.lease(MODEL).__enter__(),
+    "acquire": lambda client: client.lease(MODEL).acquire(),
+}
+
+
+@pytest.mark.usefixtures("undelivered")
+@pytest.mark.parametrize("call", STARTING.values(), ids=STARTING)
+def test_what_was_started_for_a_caller_who_is_interrupted_before_having_it_is_stopped_again(
+    emulator: FaultyEmulator, sync_client: Client, call: Callable[[Client], object]
 ) -> None:
-    def interrupted(_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("inferlease.sync.Instance._of", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            getattr(sync_client.lease(MODEL), enter)()
+    with pytest.raises(KeyboardInterrupt):
+        call(sync_client)
     at_rest(sync_client)
     assert emulator.books().starts == 1
     assert emulator.books().still_billed == []
