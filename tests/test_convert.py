@@ -425,11 +425,14 @@ def test_models_are_told_apart_by_the_id_that_wins() -> None:
     assert listing.conflicting == []
 
 
-@pytest.mark.parametrize("payload", [None, {}, "x", 5])
-def test_what_is_no_list_is_refused(payload: object) -> None:
-    with pytest.raises(DecodeError, match="expected a list") as caught:
+@pytest.mark.parametrize(
+    ("payload", "found"), [(None, "null"), ({"instance_id": "i-1"}, "an object"), ("x", '"x"'), (5, "5")]
+)
+def test_what_is_no_list_is_refused(payload: object, found: str) -> None:
+    with pytest.raises(DecodeError, match=f"^instances: expected a list, found {found}$") as caught:
         decode_list(CONVERTER, payload, InstanceState, "instances", "instance_id")
     assert caught.value.path == "instances"
+    assert caught.value.instance_id == ("i-1" if isinstance(payload, dict) else None)
 
 
 def test_a_listing_is_a_list() -> None:

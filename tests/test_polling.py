@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferlease import RateLimitError, ServerError, TransportError
-from inferlease._watch import LONGEST_INTERVAL, SHORTEST_INTERVAL, Poller, _Pace
+from inferlease._watch import LONGEST_INTERVAL, SHORTEST_INTERVAL, Poller, Reporter, _Pace
 from inferlease.objects import InitProgress, InstanceArgs, InstanceState, InstanceStatus, WorkerStatus
 from tests.faults import MODEL, FaultyEmulator, emulated
 
@@ -139,6 +139,55 @@ async def test_whatever_a_poll_meets_is_told(answer: Exception | None, gone: boo
     with Poller(FakeReader([answer]), 0.001).follow("i-1") as follower:
         observation = await follower.next()
     assert (observation.state, observation.error, observation.is_gone) == (None, answer, gone)
+
+
+class SilentReader(FakeReader):
+    """Never answers."""
+
+    async def one(self, instance_id: str) -> InstanceState | None:
+        await asyncio.Event().wait()
+        return await super().one(instance_id)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seconds", [-1.0, 0.01])
+async def test_a_follower_waits_until_its_deadline(seconds: float) -> None:
+    with Poller(SilentReader([]), 0.001).follow("i-1") as follower, pytest.raises(TimeoutError):
+        await follower.next(time.monotonic() + seconds)
+
+
+# ---- events -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time of `_watch`, in `now`."""
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("inferlease._watch.time", clock)
+    return clock
+
+
+def test_an_event_tells_the_seconds_since_the_beginning(clock: SimpleNamespace) -> None:
+    reporter = Reporter(began=clock.now)
+    clock.now += 7.0
+    event = reporter.event(state())
+    assert event is not None
+    assert event.elapsed == 7.0
+
+
+def test_only_a_step_a_status_or_a_url_counts_as_a_step(clock: SimpleNamespace) -> None:
+    reporter, stepped = Reporter(), []
+    for seen in (state(), state(), state(steps=(2,)), state(steps=(2,)), state(steps=(1,)), state(status="running")):
+        clock.now += 1.0
+        reporter.event(seen)
+        stepped.append(reporter.stepped_at)
+    assert stepped == [1001.0, 1001.0, 1003.0, 1003.0, 1005.0, 1006.0]
+
+
+def test_what_is_gone_is_told_as_gone() -> None:
+    event = Reporter().event(state(), gone=True)
+    assert event is not None
+    assert (event.state, event.instance) == ("gone", state())
 
 
 # ---- the pace ---------------------------------------------------------------------------------------
