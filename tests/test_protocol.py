@@ -210,7 +210,7 @@ def test_what_is_declared_to_be_something_else_is_a_decode_error_with_the_id(val
 
 def test_a_long_content_type_is_cut() -> None:
     with pytest.raises(errors.DecodeError, match=f"found the content type '{'x' * 80}…'$"):
-        _protocol.check_content_type(answer(Content_Type="x" * 81), None)
+        _protocol.check_form(answer(Content_Type="x" * 81), None, is_mended=False)
 
 
 # ---- echoes ---------------------------------------------------------------------------------------
