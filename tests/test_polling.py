@@ -348,6 +348,27 @@ async def test_errors_slow_an_adaptive_poller_down(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.asyncio
+async def test_a_success_ends_the_slowing_down() -> None:
+    poller = Poller(FakeReader([ServerError("x"), state()]), None)
+    with poller.follow("i-1"):
+        await poller._poll()
+        assert poller._delay() == 2 * SHORTEST_INTERVAL
+        await poller._poll()
+        assert poller._delay() < 2 * SHORTEST_INTERVAL
+
+
+@pytest.mark.asyncio
+async def test_what_ends_the_polling_is_raised_to_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    poller = Poller(FakeReader([state()]), 0.001)
+    monkeypatch.setattr(poller, "_run", broken)
+    with poller.follow("i-1") as follower, pytest.raises(ZeroDivisionError):
+        await follower.next()
+
+
+@pytest.mark.asyncio
 async def test_the_adaptive_interval_is_jittered_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     poller = Poller(FakeReader([state()]), None)
     now = time.monotonic()
