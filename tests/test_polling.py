@@ -152,6 +152,28 @@ async def test_a_follower_waits_until_its_deadline(seconds: float) -> None:
         await follower.next(time.monotonic() + seconds)
 
 
+@pytest.mark.asyncio
+async def test_a_newcomer_shares_the_error_that_was_just_met() -> None:
+    reader = FakeReader([TransportError("x")])
+    poller = Poller(reader, 60.0)
+    with poller.follow("i-1") as follower:
+        met = await follower.next()
+        with poller.follow("i-1") as newcomer:
+            assert (await newcomer.next()).error is met.error
+    assert len(reader.asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_poll_that_is_asked_for_does_not_wait_for_the_interval() -> None:
+    reader = FakeReader([state()])
+    poller = Poller(reader, 3600.0)
+    with poller.follow("i-1") as follower:
+        await follower.next()
+        poller.poll_now()
+        await follower.next()
+    assert len(reader.asked) == 2
+
+
 # ---- events -----------------------------------------------------------------------------------------
 
 
