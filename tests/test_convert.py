@@ -528,6 +528,12 @@ def test_a_users_hook_for_instances_wins_and_may_build_on_ours() -> None:
     assert listed.base_url == "mine"
 
 
+def test_what_a_users_hook_makes_of_an_item_needs_no_id() -> None:
+    converter = make_converter()
+    converter.register_structure_hook(Balance, lambda *_: "own")
+    assert decode_list(converter, [1, 2], Balance, "list", "currency") == ["own", "own"]
+
+
 def test_a_users_hook_for_previews_does_not_touch_details() -> None:
     converter = make_converter()
     converter.register_structure_hook(ModelPreview, lambda _raw, _cls: ModelPreview("mine"))
@@ -551,6 +557,26 @@ def test_a_users_unstructure_hook_wins() -> None:
     converter = make_converter()
     converter.register_unstructure_hook(InstanceArgs, lambda _: "mine")
     assert converter.unstructure(decode(converter, instance(), InstanceState, "i"))["instance_args"] == "mine"
+
+
+def test_a_new_converter_reads_instances_the_fast_way() -> None:
+    hook = make_converter().get_structure_hook(InstanceState)
+    assert hook is not make_converter().get_structure_hook(InstanceStatus)
+    assert not isinstance(hook, type(make_converter().get_structure_hook(InstanceStatus)))
+
+
+def test_a_new_converter_writes_whatever_stands_for_a_state_as_the_state() -> None:
+    state = decode(CONVERTER, instance(), InstanceState, "instance")
+
+    class Standing:
+        def snapshot(self) -> InstanceState:
+            return state
+
+    assert make_converter().unstructure(Standing()) == CONVERTER.unstructure(state)
+
+
+def test_a_new_converter_writes_times_as_the_wire_has_them() -> None:
+    assert make_converter().unstructure(datetime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02T00:00:00Z"
 
 
 def test_converters_are_independent_and_a_copy_keeps_the_hooks() -> None:

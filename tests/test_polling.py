@@ -156,6 +156,28 @@ async def test_a_follower_waits_until_its_deadline(seconds: float) -> None:
         await follower.next(time.monotonic() + seconds)
 
 
+@pytest.mark.asyncio
+async def test_a_newcomer_shares_the_error_that_was_just_met() -> None:
+    reader = FakeReader([TransportError("x")])
+    poller = Poller(reader, 60.0)
+    with poller.follow("i-1") as follower:
+        met = await follower.next()
+        with poller.follow("i-1") as newcomer:
+            assert (await newcomer.next()).error is met.error
+    assert len(reader.asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_poll_that_is_asked_for_does_not_wait_for_the_interval() -> None:
+    reader = FakeReader([state()])
+    poller = Poller(reader, 3600.0)
+    with poller.follow("i-1") as follower:
+        await follower.next()
+        poller.poll_now()
+        await follower.next()
+    assert len(reader.asked) == 2
+
+
 # ---- events -----------------------------------------------------------------------------------------
 
 
@@ -349,6 +371,27 @@ async def test_errors_slow_an_adaptive_poller_down(monkeypatch: pytest.MonkeyPat
             delays.append(poller._delay())
     assert delays == sorted(delays)
     assert (delays[0], delays[-1]) == (2 * SHORTEST_INTERVAL, LONGEST_INTERVAL)
+
+
+@pytest.mark.asyncio
+async def test_a_success_ends_the_slowing_down() -> None:
+    poller = Poller(FakeReader([ServerError("x"), state()]), None)
+    with poller.follow("i-1"):
+        await poller._poll()
+        assert poller._delay() == 2 * SHORTEST_INTERVAL
+        await poller._poll()
+        assert poller._delay() < 2 * SHORTEST_INTERVAL
+
+
+@pytest.mark.asyncio
+async def test_what_ends_the_polling_is_raised_to_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    poller = Poller(FakeReader([state()]), 0.001)
+    monkeypatch.setattr(poller, "_run", broken)
+    with poller.follow("i-1") as follower, pytest.raises(ZeroDivisionError):
+        await follower.next()
 
 
 @pytest.mark.asyncio
