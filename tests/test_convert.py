@@ -569,6 +569,8 @@ def test_a_new_converter_writes_whatever_stands_for_a_state_as_the_state() -> No
     state = decode(CONVERTER, instance(), InstanceState, "instance")
 
     class Standing:
+        _stands_for_a_state = True
+
         def snapshot(self) -> InstanceState:
             return state
 
