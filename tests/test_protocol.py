@@ -128,9 +128,23 @@ def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
         (r"i-1\udc00\ud800", "i-1\ufffd\ufffd"),
         (r"\ud83d\ude00\ud800", "\ufffd\ufffd\ufffd"),
     ],
+    ids=["the first half", "the second half", "two halves", "a pair and a half"],
 )
 def test_half_a_surrogate_pair_is_mended(text: str, mended: str) -> None:
     assert _protocol.parse_mended(b'{"text": "%s"}' % text.encode()) == {"text": mended}
+
+
+@pytest.mark.fault(36)
+def test_what_has_no_half_of_a_pair_is_not_mended() -> None:
+    with pytest.raises(ValueError, match=r"^there is no surrogate in it$"):
+        _protocol.parse_mended(b'{"text": "whole"}')
+
+
+@pytest.mark.fault(36)
+def test_what_had_to_be_mended_is_a_decode_error_with_the_id() -> None:
+    with pytest.raises(errors.DecodeError, match=r"^expected text, found half of a surrogate pair$") as caught:
+        _protocol.check_form(answer(), "i-1", is_mended=True)
+    assert (caught.value.path, caught.value.instance_id) == ("", "i-1")
 
 
 @pytest.mark.fault(36)
@@ -140,7 +154,7 @@ def test_half_a_surrogate_pair_is_mended(text: str, mended: str) -> None:
         b"NaN", b"1e999", b"9" * 5000, b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'"\xff"', b'"\\ud80"', b"",
         b"\\ud800",
     ],
-    ids=lambda rest: repr(rest[:12]),
+    ids=["NaN", "infinity", "digits", "open", "deep", "bytes", "short", "nothing", "outside of a text"],
 )  # fmt: skip
 def test_nothing_else_is_mended(rest: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
