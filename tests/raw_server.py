@@ -177,6 +177,11 @@ class RawServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._released.set()
+        # A server that is closed while it accepts leaves a transport that nobody can close: first it accepts no more,
+        # and has the turns after which what it has accepted is among the writers.
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
         self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()

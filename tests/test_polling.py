@@ -31,7 +31,6 @@ at_once = emulated(seconds_per_step=0)
 
 @pytest.mark.async_only(reason="threads begin to wait one after another")
 @pytest.mark.asyncio
-@pytest.mark.async_only(reason="threads do not join a poll all at once")
 @at_once
 async def test_many_waiters_on_one_instance_cost_one_get(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
@@ -44,7 +43,6 @@ async def test_many_waiters_on_one_instance_cost_one_get(client: Client, emulato
 
 @pytest.mark.async_only(reason="threads begin to wait one after another")
 @pytest.mark.asyncio
-@pytest.mark.async_only(reason="threads do not join a poll all at once")
 @at_once
 async def test_several_instances_cost_one_list(client: Client, emulator: FaultyEmulator) -> None:
     instances = [await client.instances.start(MODEL) for _ in range(5)]
