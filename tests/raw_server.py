@@ -179,7 +179,8 @@ class RawServer:
         self._released.set()
         # A server that is closed while it accepts leaves a transport that nobody can close: first it accepts no more,
         # and has the turns after which what it has accepted is among the writers.
-        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        if self._socket.fileno() >= 0:  # a test may have closed it
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
         for _ in range(5):
             await asyncio.sleep(0)
         self._server.close()
