@@ -20,6 +20,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "exchange": ("_auth", "_transport", "_probe", "_exchange"),
     "safety": (
         "ledger",
+        "_journal_lines",
+        "_locked_files",
+        "_claims",
+        "_journals",
+        "_memory_ledger",
+        "_mounts",
         "_ledgers",
         "_async_ledger",
         "_lookup",
