@@ -202,6 +202,20 @@ def test_a_folder_that_was_removed_is_made_again(folder: Path, kept: FolderLedge
     assert len(kept.open_records()) == 1
 
 
+def test_what_is_let_go_is_free_though_a_copy_of_its_descriptor_is_open(kept: FolderLedger) -> None:
+    lock, journal = kept.try_lock("spec"), kept.begin(an_intent())
+    assert lock is not None
+    copies = [os.dup(lock._file.descriptor), os.dup(journal._file.descriptor)]
+    lock.release()
+    journal.let_go()
+    try:
+        assert kept.try_lock("spec") is not None
+        assert the_record(kept).owner == "dead"
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
 def test_an_end_leaves_no_descriptor_open(kept: FolderLedger) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a listing of descriptors is no folder to keep
     for _ in range(3):

@@ -65,6 +65,8 @@ journal.claim("i", is_answered=True)
 
 DIES_WITHIN_AN_END = """
 journal = ledger.begin(an_intent())
+say("ready")
+sys.stdin.readline()
 FolderLedger._move_to_history = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 journal.end("stopped")
 """
@@ -154,7 +156,11 @@ def test_a_claim_that_was_cut_short_is_lost_to_one_that_was_not(folder: Path, ke
 
 def test_an_end_that_was_cut_short_is_an_end(folder: Path, kept: FolderLedger) -> None:
     with processes(folder, DIES_WITHIN_AN_END) as (owner,):
+        owner.hear()
+        record = the_record(kept)
+        owner.tell("end")
         owner.wait()
+    assert kept.take_over(record) is None
     assert [record.ending for record in kept.past_records()] == ["stopped"]
     assert kept.open_records() == []
     assert [path.parent.name for path in folder.rglob("*.jsonl")] == ["history"]

@@ -190,6 +190,22 @@ def test_too_many_open_files_set_nothing_aside(kept: FolderLedger, monkeypatch: 
     assert path_of(kept, journal).exists()
 
 
+def test_what_another_user_keeps_from_us_stays_where_it_is(
+    kept: FolderLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = kept.begin(an_intent())
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(_journals, "LockedFile", refuse)
+    for _ in range(2):
+        assert kept.open_records() == []
+    assert path_of(kept, journal).exists()
+    (message,) = caplog.messages
+    assert "Permission denied" in message
+
+
 def test_a_claim_that_cannot_be_read_is_somebody_elses(kept: FolderLedger) -> None:
     first = kept.begin(an_intent())
     first.claim("i", is_answered=True)
