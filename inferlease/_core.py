@@ -48,7 +48,7 @@ class Core:
         require_asyncio()
         self.exchange.transport.require_open()
         if _keeper.is_exiting():
-            raise ConfigurationError("the interpreter is exiting: nothing is started any more")
+            raise ConfigurationError("the process is ending: nothing is started any more")
         start = PendingStart(self.starter, args, is_lease=is_lease, delete=delete, release_timeout=release_timeout)
         self.held.add(start)
         return start

@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 
-from . import _keeper
+from . import _keeper, _sigterm
 from ._keeper import Job
 from ._start import Starter
 from .errors import InferleaseError, StartOutcomeUnknownError
@@ -49,17 +49,24 @@ class PendingStart:
         self._started_id: str | None = None
         self._release: Job[InstanceState | None] | None = None
         self._baseline: asyncio.Task[set[str | None]] | None = None
-        self._job = starter.jobs.submit(
+        self._job: Job[InstanceState] = Job(
             self._start,
             bound=6 * starter.timeout,
             describe=lambda: f"waiting for the answer to the start of {args.model_id}",
         )
+        # Before it begins: a signal may come between any two lines, and nothing may begin that nobody undoes.
         _keeper.call_at_exit(self, self._exit)
+        starter.jobs.begin(self._job)
 
     @property
     def is_ours(self) -> bool:
         """Whether this process began the start: a forked child owns nothing."""
         return os.getpid() == self._pid
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is undone: stopped, or given up before it was sent, or its release has failed."""
+        return self._release is not None and self._release.done
 
     async def taken(self) -> InstanceState:
         """The started instance, which is the caller's from here on; a cancellation undoes the start."""
@@ -110,9 +117,11 @@ class PendingStart:
 
     def _exit(self) -> None:
         try:
-            self.warn_if_forgotten()
+            if not _sigterm.is_ending():
+                self.warn_if_forgotten()
         finally:
             self.undo()
+            self._starter.jobs.begin(self._job)  # whoever made this may have been interrupted before
 
     def _note_id(self, instance_id: str) -> None:
         self._started_id = instance_id
@@ -121,7 +130,8 @@ class PendingStart:
     async def _start(self) -> InstanceState:
         self._baseline = asyncio.ensure_future(self._starter.baseline())
         await asyncio.wait([self._baseline])
-        if self._given_up:
+        # At an exit, also if it was begun in the moment before, when the exit did not see it yet.
+        if self._given_up or _keeper.is_exiting():
             if not self._baseline.cancelled():
                 self._baseline.exception()
             raise InferleaseError(

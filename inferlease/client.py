@@ -13,7 +13,7 @@ from typing import Self
 import anyio
 from cattrs import Converter
 
-from . import _keeper, _requests
+from . import _keeper, _requests, _sigterm
 from ._auth import Credentials, InferenceKey
 from ._convert import make_converter
 from ._core import Core
@@ -186,6 +186,7 @@ class Client:
             try:
                 await _released(releases)
             finally:
+                _sigterm.restore_unless_held()
                 closing = self._core.jobs.close(self._close_on_keeper)
                 if not _keeper.is_here():
                     await self._transport.close()

@@ -139,7 +139,7 @@ entered.wait()
 def test_a_lease_that_would_begin_after_the_exit_has_finished_is_refused(emulator: Emulator) -> None:
     registered_first = "import atexit\natexit.register(lambda: asyncio.run(acquire()))\n"
     ended = run(emulator, "asyncio.run(client_only())", prelude=registered_first + ACQUIRE + CLIENT_ONLY)
-    assert "the interpreter is exiting: nothing is started any more" in ended.stderr
+    assert "the process is ending: nothing is started any more" in ended.stderr
     assert emulator.books().starts == 0
 
 
