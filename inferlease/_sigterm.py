@@ -43,6 +43,8 @@ _held: set[Held] = set()
 
 async def expect() -> None:
     """Have SIGTERM handled, as far as the caller may: in the main thread, where the signal would just kill."""
+    if not _would_just_kill():
+        return
     to_caller = _keeper.to_caller.get()
     if to_caller is None:
         _install()
@@ -71,9 +73,12 @@ def is_ending() -> bool:
     return _ending is not None
 
 
+def _would_just_kill() -> bool:
+    return os.environ.get("INFERLEASE_SIGTERM") != "0" and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def _install() -> None:
-    is_on = os.environ.get("INFERLEASE_SIGTERM") != "0"
-    if is_on and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    if _would_just_kill():
         _set_handler(_handle)
 
 

@@ -40,10 +40,12 @@ class Running:
 
     Attributes:
         errors: What it said on stderr so far.
+        output: What it said last on stdout, once it has ended.
     """
 
     _process: subprocess.Popen[str]
     errors: str = ""
+    output: str = ""
 
     def read_line(self) -> str:
         """The next line of its stdout."""
@@ -62,7 +64,7 @@ class Running:
 
     def end(self, seconds: float = 40.0) -> int:
         """Wait for its end; the exit code, negative for the signal that ended it."""
-        _, said = self._process.communicate(timeout=seconds)
+        self.output, said = self._process.communicate(timeout=seconds)
         self.errors += said
         return self._process.returncode
 

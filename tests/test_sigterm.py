@@ -12,76 +12,35 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.processes import environment, run_script, started
+from tests.programs import READY, both_styles, program, written
 
 if TYPE_CHECKING:
-    from typing import Any
+    from pathlib import Path
 
     from inferlease.emulator import Emulator
-
-IMPORTS = """
-import asyncio, io, logging, multiprocessing, os, signal, sys, threading, time
-from inferlease import _keeper, _sigterm
-MODEL = "meta-llama/Llama-3.1-8B-Instruct"
-
-def disposition():
-    return "default" if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL else "handled"
-"""
-
-WORLDS = {
-    "async": """
-from inferlease import Client
-
-async def main():
-    async with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
-        BODY
-    AFTER
-
-asyncio.run(main())
-""",
-    "sync": """
-from inferlease.sync import Client
-
-def main():
-    with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
-        BODY
-    AFTER
-
-main()
-""",
-}
-PAUSES = {"async": "await asyncio.sleep(60)", "sync": "time.sleep(60)"}
-READY = "print('ready', flush=True); PAUSE"
-
-both_worlds = pytest.mark.parametrize("style", WORLDS)
+    from inferlease.emulator.holds import Operation, Phase
 
 
-def script(style: str, body: str = READY, *, after: str = "", before: str = "") -> str:
-    """A program of that style with a lease. PAUSE stands for a pause longer than any test."""
-    text = WORLDS[style]
-    for name, code in (("BODY", body), ("AFTER", after or "pass")):
-        indent = " " * (text[: text.index(name)].count(" ") - text[: text.rindex("\n", 0, text.index(name))].count(" "))
-        text = text.replace(name, code.strip().replace("\n", f"\n{indent}"))
-    await_or_not = {"async": ("async ", "await "), "sync": ("", "")}[style]
-    text = text.replace("ASYNC ", await_or_not[0]).replace("AWAIT ", await_or_not[1])
-    return IMPORTS + before + text.replace("PAUSE", PAUSES[style])
-
-
-def run(emulator: Emulator, text: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    return run_script(emulator, text, "-W", "ignore::DeprecationWarning", *flags)
+def run(emulator: Emulator, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    return run_script(emulator, script, "-W", "ignore::DeprecationWarning", *flags)
 
 
 # ---- at each moment of a lease ----------------------------------------------------------------------
 
-HELD: dict[str, Any] = {"entry": ("start", "unanswered"), "waiting": ("get", "before"), "leaving": ("stop", "before")}
+HELD: dict[str, tuple[Operation, Phase]] = {
+    "entry": ("start", "unanswered"),
+    "waiting": ("get", "before"),
+    "leaving": ("stop", "before"),
+}
 
 
-@both_worlds
+@both_styles
 @pytest.mark.parametrize("moment", ["entry", "waiting", "body", "leaving"])
 def test_the_instance_is_stopped_and_the_process_dies_by_the_signal(
     emulator: Emulator, style: str, moment: str
 ) -> None:
     hold = emulator.hold(*HELD[moment]) if moment in HELD else None
-    with started(emulator, script(style, "print('ready', flush=True)" if moment == "leaving" else READY)) as process:
+    with started(emulator, program(style, "print('ready', flush=True)" if moment == "leaving" else READY)) as process:
         if hold is not None:
             hold.wait_arrived(30)
         else:
@@ -102,10 +61,10 @@ def test_the_instance_is_stopped_and_the_process_dies_by_the_signal(
         assert said.endswith(f"if this process is killed: inferlease stop {instance.instance_id}\n")
 
 
-@both_worlds
+@both_styles
 @pytest.mark.parametrize("further", [signal.SIGTERM, signal.SIGINT])
 def test_a_further_signal_changes_nothing(emulator: Emulator, style: str, further: signal.Signals) -> None:
-    with emulator.hold("stop", "before") as hold, started(emulator, script(style)) as process:
+    with emulator.hold("stop", "before") as hold, started(emulator, program(style)) as process:
         process.read_line()
         process.send_signal(signal.SIGTERM)
         hold.wait_arrived(30)
@@ -118,26 +77,31 @@ def test_a_further_signal_changes_nothing(emulator: Emulator, style: str, furthe
     assert "Traceback" not in process.errors
 
 
-@both_worlds
+@both_styles
 def test_the_body_does_not_go_on_while_its_instance_is_stopped(emulator: Emulator, style: str) -> None:
-    body = "print('ready', flush=True)\nwhile True: print('on', flush=_sigterm.is_ending())"
-    with emulator.hold("stop", "before") as hold, started(emulator, script(style, body)) as process:
+    body = """
+print("ready", flush=True)
+while True:
+    if _sigterm.is_ending():
+        print("goes on", flush=True)
+"""
+    with emulator.hold("stop", "before") as hold, started(emulator, program(style, body)) as process:
         process.read_line()
         process.send_signal(signal.SIGTERM)
         hold.wait_arrived(30)
         hold.release()
         assert process.end() == -signal.SIGTERM
-    assert emulator.books().still_billed == []
+    assert process.output == ""
 
 
-@both_worlds
+@both_styles
 def test_a_lease_that_is_released_because_of_it_is_not_called_forgotten(emulator: Emulator, style: str) -> None:
-    ended = run(emulator, script(style, "os.kill(os.getpid(), 15)"), "-W", "always::ResourceWarning")
+    ended = run(emulator, program(style, "os.kill(os.getpid(), 15)"), "-W", "always::ResourceWarning")
     assert ended.returncode == -signal.SIGTERM
     assert "Warning" not in ended.stderr
 
 
-@both_worlds
+@both_styles
 def test_leases_of_other_threads_are_released_too(emulator: Emulator, style: str) -> None:
     body = """
 other = threading.Thread(target=enter_another, daemon=True)
@@ -154,7 +118,7 @@ def enter_another():
         entered.set()
         time.sleep(60)
 """
-    assert run(emulator, script(style, body, before=before)).returncode == -signal.SIGTERM
+    assert run(emulator, program(style, body, before=before)).returncode == -signal.SIGTERM
     assert emulator.books().starts == 2
     assert emulator.books().still_billed == []
 
@@ -175,7 +139,7 @@ def enter_another():
     body = "threading.Thread(target=enter_another).start(); print('ready', flush=True); PAUSE"
     with (
         emulator.hold("stop", "before") as hold,
-        started(emulator, script("sync", body, before=before)) as process,
+        started(emulator, program("sync", body, before=before)) as process,
     ):
         process.read_line()
         process.send_signal(signal.SIGTERM)
@@ -200,7 +164,7 @@ def begin_signalled(jobs, job):
 
 _keeper.Jobs.begin = begin_signalled
 """
-    assert run(emulator, script("async", before=before)).returncode == -signal.SIGTERM
+    assert run(emulator, program("async", before=before)).returncode == -signal.SIGTERM
     assert emulator.books().starts == (where == "after")
     assert emulator.books().still_billed == []
 
@@ -208,7 +172,7 @@ _keeper.Jobs.begin = begin_signalled
 # ---- whose the signal is ----------------------------------------------------------------------------
 
 
-@both_worlds
+@both_styles
 def test_the_handler_is_there_for_as_long_as_any_lease_is_held(emulator: Emulator, style: str) -> None:
     body = """
 print(disposition())
@@ -216,41 +180,43 @@ ASYNC with client.lease(MODEL):
     print(disposition())
 print(disposition())
 """
-    ended = run(emulator, script(style, body, after="print(disposition())", before="print(disposition())"))
+    ended = run(emulator, program(style, body, after="print(disposition())", before="print(disposition())"))
     assert ended.stdout.split() == ["default", "handled", "handled", "handled", "default"], ended.stderr
 
 
-@both_worlds
+@both_styles
 def test_the_handler_goes_when_a_lease_is_released_by_closing_its_client(emulator: Emulator, style: str) -> None:
-    body = """
-other = Client(poll_interval=0.02)
-AWAIT other.lease(MODEL).acquire()
-AWAIT instance.stop()
+    text = """
+ASYNC def main():
+    client = Client(poll_interval=0.02)
+    AWAIT client.lease(MODEL).acquire()
+    print(disposition())
+    AWAIT client.close()
+    print(disposition())
+
+RUN
 """
-    after = "print(disposition()); AWAIT other.close(); print(disposition())"
-    ended = run(emulator, script(style, "global other\n" + body, after=after))
+    ended = run(emulator, written(style, text))
     assert ended.stdout.split() == ["handled", "default"], ended.stderr
 
 
-@both_worlds
+@both_styles
 def test_the_handler_goes_when_an_entry_fails(emulator: Emulator, style: str) -> None:
-    body = """
-AWAIT client.instances.stop(instance.instance_id)
-print(disposition())
-"""
-    before = """
-def refuse(_):
+    text = """
+def refuse(event):
     print(disposition())
     raise LookupError
 
-asked = []
+ASYNC def main():
+    ASYNC with Client(poll_interval=0.02) as client:
+        try:
+            AWAIT client.lease(MODEL, on_progress=refuse).acquire()
+        except LookupError:
+            print(disposition())
+
+RUN
 """
-    text = script(style, body, before=before).replace("client.lease(MODEL)", "client.lease(MODEL, on_progress=refuse)")
-    text = text.replace("asyncio.run(main())", "run(asyncio.run, main)").replace("\nmain()", "\nrun(lambda _: _, main)")
-    text = text.replace(
-        "asked = []", "def run(how, work):\n    try: how(work())\n    except LookupError: print(disposition())"
-    )
-    ended = run(emulator, text)
+    ended = run(emulator, written(style, text))
     assert ended.stdout.split() == ["handled", "default"], ended.stderr
 
 
@@ -261,107 +227,91 @@ def own(*_):
 """
 
 
-@both_worlds
+@both_styles
 def test_a_handler_of_the_users_is_never_replaced(emulator: Emulator, style: str) -> None:
     body = "os.kill(os.getpid(), signal.SIGTERM); print(signal.getsignal(signal.SIGTERM) is own)"
-    ended = run(emulator, script(style, body, before=OWN + "signal.signal(signal.SIGTERM, own)"))
+    ended = run(emulator, program(style, body, before=OWN + "signal.signal(signal.SIGTERM, own)"))
     assert ended.stdout.split() == ["own", "True"], ended.stderr
     assert ended.returncode == 0
 
 
-@both_worlds
+@both_styles
 def test_a_handler_that_the_user_puts_in_place_later_is_not_removed(emulator: Emulator, style: str) -> None:
     body = "signal.signal(signal.SIGTERM, own)"
-    ended = run(emulator, script(style, body, before=OWN, after="print(signal.getsignal(signal.SIGTERM) is own)"))
+    ended = run(emulator, program(style, body, before=OWN, after="print(signal.getsignal(signal.SIGTERM) is own)"))
     assert ended.stdout == "True\n", ended.stderr
 
 
-@both_worlds
+@both_styles
 def test_an_ignored_signal_stays_ignored(emulator: Emulator, style: str) -> None:
     before = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    ended = run(emulator, script(style, "print(signal.getsignal(signal.SIGTERM).name)", before=before))
+    ended = run(emulator, program(style, "print(signal.getsignal(signal.SIGTERM).name)", before=before))
     assert ended.stdout == "SIG_IGN\n", ended.stderr
 
 
-@pytest.mark.parametrize("when", ["before", "within"])
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_handler_of_the_users_loop_is_left_alone(emulator: Emulator, when: str) -> None:
     add = "asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)"
-    body = "os.kill(os.getpid(), signal.SIGTERM)\nawait asked.wait()\nprint('left')"
-    text = script("async", f"{add if when == 'within' else 'pass'}\n{body}", before="asked = asyncio.Event()")
-    if when == "before":
-        text = text.replace("async def main():\n", f"async def main():\n    {add}\n")
+    body = "os.kill(os.getpid(), signal.SIGTERM); await asked.wait(); print('left')"
+    within, body = (add, body) if when == "before" else ("", f"{add}\n{body}")
+    text = program("async", body, before="asked = asyncio.Event()", within=within)
     ended = run(emulator, text)
     assert (ended.stdout, ended.returncode) == ("left\n", 0), ended.stderr
     assert emulator.books().still_billed == []
 
 
-@both_worlds
+@both_styles
 def test_a_variable_of_the_environment_turns_it_off(
     emulator: Emulator, style: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INFERLEASE_SIGTERM", "0")
-    assert run(emulator, script(style, "print(disposition())")).stdout == "default\n"
+    assert run(emulator, program(style, "print(disposition())")).stdout == "default\n"
 
 
-def in_thread(text: str) -> str:
-    """The program, run by a thread that is not the main one."""
-    indented = text.replace("\n", "\n    ")
-    return f"import threading\ndef program():\n    {indented}\nthread = threading.Thread(target=program)\nthread.start(); thread.join()"
-
-
-@both_worlds
+@both_styles
 def test_a_lease_of_another_thread_leaves_the_signal_as_it_is(emulator: Emulator, style: str) -> None:
-    ended = run(emulator, in_thread(script(style, "print(disposition())")))
+    text = program(style, "print(disposition())").rstrip()
+    head, _, call = text.rpartition("\n")
+    ended = run(emulator, f"{head}\nthread = threading.Thread(target=lambda: {call})\nthread.start(); thread.join()")
     assert (ended.stdout, ended.returncode) == ("default\n", 0), ended.stderr
     assert emulator.books().still_billed == []
 
 
 def test_where_nothing_is_held_any_more_the_process_dies_at_once(emulator: Emulator) -> None:
-    body = """
+    text = """
+client = Client(poll_interval=0.02)
+lease = client.lease(MODEL)
+lease.acquire()
 thread = threading.Thread(target=lease.release)
 thread.start(); thread.join()
 print(disposition(), flush=True)
 os.kill(os.getpid(), signal.SIGTERM)
 """
-    text = script("sync", body).replace("client.lease(MODEL) as instance:", "client.lease(MODEL) as _:")
-    text = text.replace("with Client(poll_interval=0.02) as client, client.lease(MODEL) as _:", "client = Client(poll_interval=0.02); lease = client.lease(MODEL); lease.acquire()\n    if True:")
-    ended = run(emulator, text)
+    ended = run(emulator, written("sync", text))
     assert (ended.stdout, ended.stderr) == ("handled\n", "")
     assert ended.returncode == -signal.SIGTERM
 
 
 # ---- where something is in the way ------------------------------------------------------------------
 
-LOCKS = {
-    "a logging handler's": ("", "with handler.lock:"),
-    "an import's": (
-        "from inferlease import _pending; _pending.log = type('Log', (), {'info': lambda *_: __import__('late')})\n"
-        "import importlib._bootstrap as bootstrap; sys.path[:0] = ['/nowhere']",
-        "with bootstrap._ModuleLockManager('late'):",
-    ),
-}
 
-
-@both_worlds
-@pytest.mark.parametrize("lock", ["handler.lock", "_of(client)._core.starter.jobs_lock"][:1])
-def test_interrupted_code_can_let_go_of_a_lock_that_the_release_needs(
-    emulator: Emulator, style: str, lock: str
-) -> None:
+@both_styles
+def test_interrupted_code_can_let_go_of_a_lock_that_the_release_needs(emulator: Emulator, style: str) -> None:
     before = """
 _sigterm._STALL = 0.3
 handler = logging.StreamHandler()
 logging.getLogger("inferlease").addHandler(handler)
 logging.getLogger("inferlease").setLevel("INFO")
 """
-    body = f"""
-with {lock}:
+    body = """
+with handler.lock:
     print("ready", flush=True)
     while not _sigterm.is_ending():
         time.sleep(0.005)
 print("let go", flush=True)
 PAUSE
 """
-    with started(emulator, script(style, body, before=before)) as process:
+    with started(emulator, program(style, body, before=before)) as process:
         process.read_line()
         process.send_signal(signal.SIGTERM)
         assert process.read_line() == "let go\n"
@@ -375,19 +325,19 @@ _sigterm._STALL = 0.0  # the handler returns at once
 """
 
 
-@both_worlds
+@both_styles
 def test_a_program_that_ends_meanwhile_dies_by_the_signal_all_the_same(emulator: Emulator, style: str) -> None:
     before = HATCH + "_sigterm.os = type('os', (), vars(os) | {'kill': lambda *_: None}); _sigterm._PATIENCE = 3600"
-    ended = run(emulator, script(style, "os.kill(os.getpid(), 15)", before=before, after="print('ended')"))
+    ended = run(emulator, program(style, "os.kill(os.getpid(), 15)", before=before, after="print('ended')"))
     assert ended.returncode == -signal.SIGTERM
     assert ended.stdout == "ended\n"
     assert emulator.books().still_billed == []
 
 
-@both_worlds
+@both_styles
 def test_a_main_thread_that_is_out_of_reach_does_not_keep_the_process(emulator: Emulator, style: str) -> None:
     before = HATCH + "_sigterm.os = type('os', (), vars(os) | {'kill': lambda *_: None}); _sigterm._PATIENCE = 0.1"
-    ended = run(emulator, script(style, "os.kill(os.getpid(), 15); PAUSE", before=before))
+    ended = run(emulator, program(style, "os.kill(os.getpid(), 15); PAUSE", before=before))
     assert ended.returncode == 143
     assert emulator.books().still_billed == []
 
@@ -395,7 +345,7 @@ def test_a_main_thread_that_is_out_of_reach_does_not_keep_the_process(emulator: 
 def test_a_handler_that_the_user_puts_in_place_meanwhile_gets_the_signal_at_the_end(emulator: Emulator) -> None:
     before = HATCH + "_sigterm._PATIENCE = 0.0" + OWN
     body = "signal.raise_signal(15); signal.signal(signal.SIGTERM, lambda *_: got.set()); got.wait(); print('got')"
-    ended = run(emulator, script("sync", body, before=before + "got = threading.Event()"))
+    ended = run(emulator, program("sync", body, before=before + "got = threading.Event()"))
     assert ended.stdout == "got\n", ended.stderr
     assert emulator.books().still_billed == []
 
@@ -414,7 +364,7 @@ class Slow(io.RawIOBase):
 slow = io.TextIOWrapper(io.BufferedWriter(Slow()), write_through=True)
 """
     body = "sys.stderr = slow; print('held', file=slow, flush=True)"
-    with started(emulator, script("sync", body, before=before)) as process:
+    with started(emulator, program("sync", body, before=before)) as process:
         process.read_line()
         process.send_signal(signal.SIGTERM)
         assert process.end() == -signal.SIGTERM
@@ -431,20 +381,20 @@ except BlockingIOError:
 os.kill(os.getpid(), 15)
 """
     with subprocess.Popen(
-        [sys.executable, "-c", script("sync", body)], env=environment(emulator), stderr=subprocess.PIPE
+        [sys.executable, "-c", program("sync", body)], env=environment(emulator), stderr=subprocess.PIPE
     ) as process:
         assert process.wait(30) == -signal.SIGTERM
     assert emulator.books().still_billed == []
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare to make the first process with")
-@both_worlds
+@both_styles
 def test_the_first_process_of_a_container_ends_with_the_signals_exit_code(emulator: Emulator, style: str) -> None:
     alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
     if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
         pytest.skip("no namespace may be made here")
     ended = subprocess.run(
-        [*alone, sys.executable, "-c", script(style, "assert os.getpid() == 1; os.kill(1, 15); PAUSE")],
+        [*alone, sys.executable, "-c", program(style, "assert os.getpid() == 1; os.kill(1, 15); PAUSE")],
         env=environment(emulator),
         capture_output=True,
         text=True,
@@ -458,7 +408,7 @@ def test_the_first_process_of_a_container_ends_with_the_signals_exit_code(emulat
 # ---- children ---------------------------------------------------------------------------------------
 
 
-@both_worlds
+@both_styles
 def test_a_forked_child_dies_at_once_and_leaves_the_lease_to_its_parent(emulator: Emulator, style: str) -> None:
     body = """
 ours, theirs = os.pipe()
@@ -472,19 +422,19 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 AWAIT instance.refresh()
 print(instance.is_usable)
 """
-    ended = run(emulator, script(style, body))
+    ended = run(emulator, program(style, body))
     assert ended.stdout.split() == ["default", "-15", "True"], ended.stderr
     assert emulator.books().still_billed == []
 
 
-@both_worlds
+@both_styles
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_child_of_multiprocessing_releases_its_own_lease_when_it_is_terminated(
-    emulator: Emulator, style: str, method: str, tmp_path: Any
+    emulator: Emulator, style: str, method: str, tmp_path: Path
 ) -> None:
-    program = script(style, "entered.set(); PAUSE").replace("main())", "main())").rstrip()
-    *definitions, call = program.splitlines()
-    text = "\n".join(definitions) + f"""
+    head, _, call = program(style, "entered.set(); PAUSE").rstrip().rpartition("\n")
+    text = f"""{head}
+
 def work(event):
     global entered
     entered = event
