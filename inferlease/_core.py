@@ -51,6 +51,7 @@ class Core:
             raise ConfigurationError("the process is ending: nothing is started any more")
         start = PendingStart(self.starter, args, is_lease=is_lease, delete=delete, release_timeout=release_timeout)
         self.held.add(start)
+        start.begin()
         return start
 
     async def take(self, args: InstanceArgs) -> InstanceState:

@@ -259,6 +259,8 @@ class Jobs:
     def begin(self, job: Job[Any]) -> None:
         """Run a job that was made before; once more does no harm."""
         self._disinherit()
+        if job.done:
+            return
         _keeper().submit(job)
         if job not in self._open:
             self._open.add(job)

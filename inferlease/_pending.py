@@ -23,7 +23,7 @@ log = logging.getLogger("inferlease")
 
 
 class PendingStart:
-    """A start on the keeper. Either its caller takes the instance, or the start is undone.
+    """A start on the keeper, once `begin` was called. Either its caller takes the instance, or the start is undone.
 
     Args:
         starter: Of the client.
@@ -54,9 +54,11 @@ class PendingStart:
             bound=6 * starter.timeout,
             describe=lambda: f"waiting for the answer to the start of {args.model_id}",
         )
-        # Before it begins: a signal may come between any two lines, and nothing may begin that nobody undoes.
+
+    def begin(self) -> None:
+        """Begin it. A signal may come between any two lines: whoever has to undo it knows of it before this."""
         _keeper.call_at_exit(self, self._exit)
-        starter.jobs.begin(self._job)
+        self._starter.jobs.begin(self._job)
 
     @property
     def is_ours(self) -> bool:
@@ -98,6 +100,7 @@ class PendingStart:
         """Give the start up: not sent if it was not sent yet, else released once its answer is there."""
         with self._lock:
             self._given_up = True
+            self._starter.jobs.begin(self._job)  # whoever was to begin it may have been interrupted before
             if self._release is None:
                 self._release = self._starter.jobs.submit(
                     self._undo, bound=7 * self._starter.timeout + self._release_timeout, describe=self._describe
@@ -121,7 +124,6 @@ class PendingStart:
                 self.warn_if_forgotten()
         finally:
             self.undo()
-            self._starter.jobs.begin(self._job)  # whoever made this may have been interrupted before
 
     def _note_id(self, instance_id: str) -> None:
         self._started_id = instance_id

@@ -72,16 +72,14 @@ class Running:
 @contextmanager
 def started(emulator: Emulator, script: str) -> Iterator[Running]:
     """A Python script that runs; killed at the end, if it still does."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
         env=environment(emulator),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        yield Running(process)
-    finally:
-        if process.poll() is None:
+    ) as process:
+        try:
+            yield Running(process)
+        finally:
             process.kill()
-            process.communicate()

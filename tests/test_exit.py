@@ -192,7 +192,7 @@ def test_importing_the_package_starts_no_thread_and_no_network_library(emulator:
     assert ended.stdout.strip() == "1 False"
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: Emulator, count: int) -> None:
     with emulator.hold("stop", "before") as hold:
         process = subprocess.Popen(
@@ -208,7 +208,7 @@ def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: Emulator, 
     assert emulator.books().still_billed == [], stderr
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_interrupts_in_the_body_release_the_instance(emulator: Emulator, count: int) -> None:
     script = """
 async def main():
@@ -235,6 +235,34 @@ asyncio.run(main())
     _, stderr = process.communicate(timeout=40)
     assert emulator.books().still_billed == [], stderr
     assert "KeyboardInterrupt" in stderr
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_an_interrupt_while_a_start_is_just_being_begun_leaves_nothing_behind(emulator: Emulator, where: str) -> None:
+    script = f"""
+import time
+from inferlease import _keeper
+begin = _keeper.Jobs.begin
+
+def begin_interrupted(jobs, job):
+    _keeper.Jobs.begin = begin
+    if "{where}" == "after":
+        begin(jobs, job)
+        while not job.done:
+            time.sleep(0.001)
+    raise KeyboardInterrupt
+
+async def main():
+    async with Client(poll_interval=0.02) as client:
+        _keeper.Jobs.begin = begin_interrupted
+        async with client.lease("meta-llama/Llama-3.1-8B-Instruct"):
+            pass
+asyncio.run(main())
+"""
+    ended = run(emulator, script)
+    assert "KeyboardInterrupt" in ended.stderr
+    assert emulator.books().starts == (where == "after")
+    assert emulator.books().still_billed == [], ended.stderr
 
 
 def test_after_a_fork_the_parents_pooled_connection_still_works(emulator: Emulator) -> None:
