@@ -44,6 +44,7 @@ class Interrupting:
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Interrupts the next call that waits: `interrupt(when, times=1)`."""
+    monkeypatch.setenv("INFERLEASE_SIGTERM", "0")  # for which entering a lease would wait first
 
     def interrupt(when: Callable[[], object], times: int = 1) -> None:
         queue = _bridge.SimpleQueue
