@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inferlease import InferleaseError, _keeper
 from tests.processes import run_script, started
 
 if TYPE_CHECKING:
+    from inferlease import Client
     from inferlease.emulator import Emulator
     from tests.faults import FaultyEmulator
 
@@ -153,6 +155,17 @@ def test_a_lease_that_would_begin_after_the_exit_has_finished_is_refused(emulato
     registered_first = "import atexit\natexit.register(lambda: asyncio.run(acquire()))\n"
     ended = run(emulator, "asyncio.run(client_only())", prelude=registered_first + ACQUIRE + CLIENT_ONLY)
     assert "the process is ending: nothing is started any more" in ended.stderr
+    assert emulator.books().starts == 0
+
+
+@pytest.mark.asyncio
+async def test_a_start_that_was_begun_just_before_the_exit_is_not_sent(
+    emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False])
+    monkeypatch.setattr(_keeper, "is_exiting", lambda: next(answers, True))
+    with pytest.raises(InferleaseError, match="nothing was started"):
+        await client.instances.start("meta-llama/Llama-3.1-8B-Instruct")
     assert emulator.books().starts == 0
 
 
