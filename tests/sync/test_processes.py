@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from inferlease.emulator import Emulator
 
 PRELUDE = """
-import atexit, gc, multiprocessing, os, sys, threading, time, warnings
+import atexit, gc, multiprocessing, os, signal, sys, threading, time, warnings
 from inferlease.sync import Client
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 """
@@ -46,12 +46,13 @@ def run(emulator: Emulator, script: str, *flags: str, seconds: float = 40.0) -> 
 def test_children_call_through_an_inherited_client_and_a_new_one_and_the_parent_goes_on(
     emulator: Emulator, is_full: bool
 ) -> None:
-    forks = 100 if is_full else 10
+    forks, seconds = (100, 250) if is_full else (10, 40)
     script = f"""
 with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
     for number in range({forks}):
         child = os.fork()
         if child == 0:
+            signal.alarm(20)  # ends a child that hangs
             atexit.register(lambda: os.write(1, b"atexit "))
             assert not client.instances.get(instance.instance_id).is_stopped
             with Client() as new:
@@ -62,7 +63,7 @@ with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
         assert not client.instances.get(instance.instance_id).is_stopped, number
     print("parent done")
 """
-    ended = run(emulator, script, "-W", "ignore::DeprecationWarning", seconds=250)
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning", seconds=seconds)
     assert ended.returncode == 0, ended.stderr
     # The children leave the lease's body too, by their `sys.exit`: the lease is not theirs to release.
     assert ended.stdout.split() == ["atexit"] * forks + ["parent", "done"]
