@@ -125,7 +125,7 @@ PASSING = {
 @pytest.mark.fault(6, 8, 9)
 @pytest.mark.parametrize("fault", PASSING)
 async def test_a_read_outlasts_a_passing_fault(api: Client, server: RawServer, fault: str) -> None:
-    server.script(GET, PASSING[fault], one())
+    server.script(GET, PASSING[fault], PASSING[fault], one())  # aiohttp outlasts one lost answer by itself
     assert (await api.instances.get("i-1")).instance_id == "i-1"
 
 
@@ -154,10 +154,10 @@ async def test_a_read_makes_eight_attempts_and_raises_the_last_error(
 @pytest.mark.fault(5)
 async def test_a_read_outlasts_a_connection_that_is_reset_as_it_begins(api: Client, server: RawServer) -> None:
     give_token(api)
-    server.on_accept.append(Then.RESET)
+    server.on_accept += [Then.RESET] * 2  # aiohttp outlasts one by itself
     server.script(GET, one())
     assert (await api.instances.get("i-1")).instance_id == "i-1"
-    assert server.connections == 2
+    assert server.connections == 3
 
 
 async def test_a_connection_that_is_reset_for_ever_is_a_transport_error(api: Client, server: RawServer) -> None:

@@ -166,6 +166,7 @@ async def test_waiting_in_vain_for_a_slot_of_the_pool_is_not_sent(server: RawSer
         holder.cancel()
     assert isinstance(outcome, NotSent)
     assert not outcome.permanent
+    assert isinstance(outcome.error, aiohttp.ConnectionTimeoutError)  # and no deadline, after which nothing follows
     assert server.calls == [str(STOP)]
 
 
