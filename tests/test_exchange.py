@@ -269,6 +269,30 @@ async def test_a_request_that_never_finds_anybody_is_a_transport_error(either: A
             await getattr(client.instances, verb)("i-1")
 
 
+@pytest.mark.fault(4)
+async def test_a_stop_that_waits_in_vain_for_a_slot_of_the_pool_is_sent_once_there_is_one(
+    on_retry: Callable[[Callable[[], object]], None], server: RawServer, either: Api
+) -> None:
+    loop, arrived, go = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    async def held(_: Seen) -> Reply:
+        arrived.set()
+        await go.wait()
+        return STOPPED
+
+    server.script(STOP, STOPPED, held, STOPPED)
+    async with raw_client(server.url, either, timeout=3) as client:
+        await client.instances.stop("i-1")
+        for session in client._core.exchange.transport._mutating.values():
+            session.connector._limit = 1  # type: ignore[union-attr]
+        holder = asyncio.create_task(client.instances.stop("i-1"))
+        await arrived.wait()
+        on_retry(lambda: loop.call_soon_threadsafe(go.set))
+        await client.instances.stop("i-1")
+        await holder
+    assert server.count(STOP) == 3
+
+
 # ---- stop, delete, restart ------------------------------------------------------------------------
 
 GONE, RUNNING, STOPPED, PENDING = status(404), one(status="running"), one(status="stopped"), one(status="pending")

@@ -287,6 +287,18 @@ async def test_a_mutation_never_takes_a_connection_that_reads_left_behind(
     assert [seen.connection for seen in server.requests] == [1, 2]
 
 
+@pytest.mark.fault(7)
+@pytest.mark.asyncio
+async def test_each_call_that_changes_something_has_a_connection_of_its_own(api: Client, server: RawServer) -> None:
+    give_token(api)
+    server.script(str(STOP), one(status="stopped"))
+    server.script(str(DELETE), answer({}))
+    for _ in range(2):
+        await api.instances.stop("i-1")
+        await api.instances.delete("i-1")
+    assert [seen.connection for seen in server.requests] == [1, 2, 3, 4]
+
+
 @pytest.mark.asyncio
 async def test_a_stale_connection_does_not_cost_a_read(transport: Transport, server: RawServer) -> None:
     server.script(str(READ), answer({}), RESET, answer({}))
@@ -540,6 +552,21 @@ async def test_the_proxy_of_the_environment_is_used(
         assert isinstance(await send(transport, request_), Answer)
     assert [seen.call for seen in proxy.connects] == ["CONNECT api.invalid:443"]
     assert "authorization" not in proxy.connects[0].headers
+
+
+@pytest.mark.fault(16)
+@pytest.mark.parametrize("verb", ["get", "stop"])
+@pytest.mark.asyncio
+async def test_a_call_goes_through_the_proxy_of_the_environment(
+    proxy: Proxy, tls_server: RawServer, monkeypatch: pytest.MonkeyPatch, either: Api, verb: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    tls_server.script(str(READ), one())
+    tls_server.script(str(STOP), one(status="stopped"))
+    async with raw_client(REMOTE, either, ssl=client_tls()) as client:
+        give_token(client)
+        await getattr(client.instances, verb)("i-1")
+    assert [seen.call for seen in proxy.connects] == ["CONNECT api.invalid:443"]
 
 
 @pytest.mark.asyncio

@@ -85,6 +85,34 @@ def test_an_interrupted_start_is_stopped_again(
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(58)
+def test_a_call_interrupted_while_it_fetches_the_token_does_not_fail_the_others(
+    emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
+) -> None:
+    balances: list[float] = []
+    others = [
+        threading.Thread(target=lambda: balances.append(sync_client.account.balance().current_balance))
+        for _ in range(3)
+    ]
+
+    def once_others_wait_too() -> None:
+        hold.wait_arrived(10)
+        before = tasks()
+        for other in others:
+            other.start()
+        while len(tasks() - before) < len(others):
+            pass
+
+    with emulator.hold("token", "before") as hold:
+        interrupt(once_others_wait_too)
+        with pytest.raises(KeyboardInterrupt):
+            sync_client.account.balance()
+    for other in others:
+        other.join()
+    assert len(balances) == len(others)
+    assert emulator.books().tokens_issued == 1
+
+
 def wait_for_start(emulator: FaultyEmulator) -> None:
     waiting = threading.Event()
     while not emulator.books().starts:
