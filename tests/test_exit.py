@@ -237,6 +237,7 @@ asyncio.run(main())
     assert "KeyboardInterrupt" in stderr
 
 
+@pytest.mark.fault(64)
 def test_after_a_fork_the_parents_pooled_connection_still_works(emulator: Emulator) -> None:
     script = """
 async def main():
@@ -257,6 +258,7 @@ asyncio.run(main())
     assert emulator.books().requests["balance"] == 4
 
 
+@pytest.mark.fault(64)
 def test_a_forked_child_whose_copy_of_a_start_is_cancelled_does_not_stop_the_instance(emulator: Emulator) -> None:
     script = """
 import selectors, time
@@ -265,7 +267,8 @@ async def main(client):
     starting = asyncio.ensure_future(client.instances.start("meta-llama/Llama-3.1-8B-Instruct"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    time.sleep(1.0)
+    while client._core.jobs._open:
+        time.sleep(0.005)
     if os.fork() == 0:
         starting.cancel()
         os.write(2, b"")
@@ -287,6 +290,7 @@ loop.close()
     assert ended.stdout.strip() == "False", ended.stderr
 
 
+@pytest.mark.fault(64)
 def test_a_forked_child_that_releases_does_not_stop_the_parents_instance(emulator: Emulator) -> None:
     script = """
 loop = asyncio.new_event_loop()

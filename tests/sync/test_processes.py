@@ -89,6 +89,30 @@ print(ours.refresh().is_stopped, sum(not each.is_stopped for each in client.inst
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.fault(64)
+def test_a_child_closes_its_client_whatever_its_parent_has_under_way(emulator: Emulator) -> None:
+    script = """
+import asyncio
+
+async def work():
+    while not over.is_set():
+        await asyncio.sleep(0.005)
+
+client, over = Client(), threading.Event()
+client._inner._core.jobs.submit(work, bound=60)
+if os.fork() == 0:
+    client.account.balance()
+    client.close()
+    os._exit(client._inner._transport.is_open)
+_, status = os.wait()
+over.set()
+client.close()
+print(os.waitstatus_to_exitcode(status))
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
+    assert ended.stdout == "0\n", ended.stderr
+
+
 @pytest.mark.fault(65)
 def test_a_fork_while_calls_are_under_way_does_not_hang_the_child(emulator: Emulator) -> None:
     script = """
