@@ -193,7 +193,8 @@ def test_importing_the_package_starts_no_thread_and_no_network_library(emulator:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: Emulator, count: int) -> None:
+def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: FaultyEmulator, count: int) -> None:
+    emulator.fault("stop", 503, handled=False)  # the release has more to do than to hear an answer
     with emulator.hold("stop", "before") as hold:
         process = subprocess.Popen(
             [sys.executable, "-c", ACQUIRE + "asyncio.run(acquire())"],
@@ -209,7 +210,7 @@ def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: Emulator, 
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_interrupts_in_the_body_release_the_instance(emulator: Emulator, count: int) -> None:
+def test_interrupts_in_the_body_release_the_instance(emulator: FaultyEmulator, count: int) -> None:
     script = """
 async def main():
     async with Client(poll_interval=0.02) as client, client.lease("meta-llama/Llama-3.1-8B-Instruct"):
@@ -217,6 +218,7 @@ async def main():
         await asyncio.Event().wait()
 asyncio.run(main())
 """
+    emulator.fault("stop", 503, handled=False)
     with emulator.hold("stop", "before") as hold:
         process = subprocess.Popen(
             [sys.executable, "-c", ACQUIRE + script],

@@ -138,12 +138,23 @@ async def test_a_call_works_where_a_loop_is_running(emulator: FaultyEmulator) ->
 
 
 @pytest.mark.fault(67)
-def test_a_call_from_the_librarys_own_thread_raises(sync_client: Client) -> None:
-    async def call() -> None:
-        sync_client.account.balance()
+def test_a_call_from_the_librarys_own_thread_raises(emulator: FaultyEmulator) -> None:
+    """In a process of its own: a call that waited for itself there would hang all that follow."""
+    script = """
+from inferlease import ConfigurationError
+from inferlease.sync import Client, _bridge
 
-    with pytest.raises(ConfigurationError, match="the library's own thread"):
-        _bridge.run(call)
+client = Client()
+
+async def call():
+    client.account.balance()
+
+try:
+    _bridge.run(call)
+except ConfigurationError as error:
+    print(error)
+"""
+    assert "from the library's own thread" in run_script(emulator, script, seconds=15).stdout
 
 
 @pytest.mark.fault(70)
