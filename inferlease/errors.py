@@ -19,6 +19,7 @@ __all__ = [
     "InstanceGoneError",
     "InstanceStoppedError",
     "InvalidArgumentError",
+    "LedgerError",
     "NoCapacityError",
     "NotFoundError",
     "OutcomeUnknownError",
@@ -169,6 +170,10 @@ class InstanceStoppedError(InferleaseError):
 
 class InstanceGoneError(InferleaseError):
     """The instance no longer exists on the server."""
+
+
+class LedgerError(InferleaseError):
+    """The ledger can't be written or read; the message says where it is and what to change."""
 
 
 class APIError(InferleaseError):

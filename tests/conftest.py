@@ -6,6 +6,7 @@ import ipaddress
 import os
 import signal
 import socket
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -18,6 +19,7 @@ from tests.fault_rows import pytest_collection_finish, pytest_deselected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from aioresponses import aioresponses
 
@@ -105,10 +107,11 @@ def _loopback_only() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in list(os.environ):
         if name.upper().startswith(SCRUBBED_PREFIXES) or name.upper() in SCRUBBED_NAMES:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("INFERLEASE_STATE_DIR", str(tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}"))
 
 
 @pytest.fixture(autouse=True)
@@ -159,13 +162,24 @@ def either(world: World) -> Api:
 
 
 @pytest_asyncio.fixture
-async def client(emulator: FaultyEmulator, either: Api) -> AsyncIterator[Client]:
-    """A client of `emulator` that polls fast; whatever it still has to do ends before the emulator does."""
+async def client(request: pytest.FixtureRequest, emulator: FaultyEmulator, either: Api) -> AsyncIterator[Client]:
+    """A client of `emulator` that polls fast; whatever it still has to do ends before the emulator does.
+
+    `tests.worlds.connected` gives it other options.
+    """
     from tests.emulator.support import until
 
-    async with either.connect(emulator, poll_interval=0.02) as entered:
+    options: dict[str, Any] = {"poll_interval": 0.02, "settle_time": 0.2} | getattr(request, "param", {})
+    async with either.connect(emulator, **options) as entered:
         yield entered
     await until(lambda: not entered._core.jobs._open)
+
+
+@pytest_asyncio.fixture
+async def stranger(emulator: FaultyEmulator, tmp_path: Path) -> AsyncIterator[Client]:
+    """Somebody else on the same account, whose starts our ledger knows nothing of."""
+    async with emulator.client(poll_interval=0.02, ledger=tmp_path / "a ledger of their own") as entered:
+        yield entered
 
 
 @pytest.fixture
@@ -174,7 +188,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     from inferlease._retry import Backoff
 
     monkeypatch.setattr("inferlease._exchange.Backoff", lambda: Backoff(first=0.0, most=0.0))
-    monkeypatch.setattr("inferlease._start.RECONCILE_AFTER", 0.0)
+    monkeypatch.setattr("inferlease._reconcile.RECONCILE_AFTER", 0.0)
     monkeypatch.setattr("inferlease._lookup.LIST_INTERVAL", 0.0)
 
 

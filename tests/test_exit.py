@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import run_script
+from tests.processes import run_script, started
 
 if TYPE_CHECKING:
     from inferlease.emulator import Emulator
@@ -39,12 +39,6 @@ ENDINGS = {
     "sys.exit": "asyncio.run(acquire()); sys.exit(3)",
     "exception": "asyncio.run(acquire()); raise LookupError('the body failed')",
     "loop left running": "loop = asyncio.new_event_loop(); loop.run_until_complete(acquire())",
-    "start in flight": """
-loop = asyncio.new_event_loop()
-task = loop.create_task(acquire())
-loop.call_later(0.2, loop.stop)
-loop.run_forever()
-""",
     "multiprocessing child": """
 def work():
     asyncio.run(acquire())
@@ -83,6 +77,25 @@ def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, e
     ended = run(emulator, ENDINGS[ending])
     assert ended.returncode == CODES.get(ending, 0), ended.stderr
     assert emulator.books().starts >= 1
+    assert emulator.books().still_billed == []
+
+
+def test_a_process_that_ends_with_a_start_in_flight_releases_what_it_starts(emulator: Emulator) -> None:
+    script = """
+import signal
+
+loop = asyncio.new_event_loop()
+loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+task = loop.create_task(acquire())
+loop.run_forever()
+"""
+    with emulator.hold("start", "unanswered") as hold, started(emulator, ACQUIRE + script) as process:
+        hold.wait_arrived(20)
+        process.send_signal(signal.SIGUSR1)
+        assert "waiting for the answer to the start" in process.read_error()
+        hold.release()
+        assert process.end() == 0, process.errors
+    assert emulator.books().starts == 1
     assert emulator.books().still_billed == []
 
 
@@ -139,7 +152,7 @@ entered.wait()
 def test_a_lease_that_would_begin_after_the_exit_has_finished_is_refused(emulator: Emulator) -> None:
     registered_first = "import atexit\natexit.register(lambda: asyncio.run(acquire()))\n"
     ended = run(emulator, "asyncio.run(client_only())", prelude=registered_first + ACQUIRE + CLIENT_ONLY)
-    assert "the interpreter is exiting: nothing is started any more" in ended.stderr
+    assert "the process is ending: nothing is started any more" in ended.stderr
     assert emulator.books().starts == 0
 
 
@@ -192,7 +205,7 @@ def test_importing_the_package_starts_no_thread_and_no_network_library(emulator:
     assert ended.stdout.strip() == "1 False"
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: FaultyEmulator, count: int) -> None:
     emulator.fault("stop", 503, handled=False)  # the release has more to do than to hear an answer
     with emulator.hold("stop", "before") as hold:
@@ -209,7 +222,7 @@ def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: FaultyEmul
     assert emulator.books().still_billed == [], stderr
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_interrupts_in_the_body_release_the_instance(emulator: FaultyEmulator, count: int) -> None:
     script = """
 async def main():
@@ -237,6 +250,34 @@ asyncio.run(main())
     _, stderr = process.communicate(timeout=40)
     assert emulator.books().still_billed == [], stderr
     assert "KeyboardInterrupt" in stderr
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_an_interrupt_while_a_start_is_just_being_begun_leaves_nothing_behind(emulator: Emulator, where: str) -> None:
+    script = f"""
+import time
+from inferlease import _keeper
+begin = _keeper.Jobs.begin
+
+def begin_interrupted(jobs, job):
+    _keeper.Jobs.begin = begin
+    if "{where}" == "after":
+        begin(jobs, job)
+        while not job.done:
+            time.sleep(0.001)
+    raise KeyboardInterrupt
+
+async def main():
+    async with Client(poll_interval=0.02) as client:
+        _keeper.Jobs.begin = begin_interrupted
+        async with client.lease("meta-llama/Llama-3.1-8B-Instruct"):
+            pass
+asyncio.run(main())
+"""
+    ended = run(emulator, script)
+    assert "KeyboardInterrupt" in ended.stderr
+    assert emulator.books().starts == (where == "after")
+    assert emulator.books().still_billed == [], ended.stderr
 
 
 @pytest.mark.fault(64)

@@ -14,11 +14,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "data": ("_keeper", "_names", "_printing", "_mapping", "objects"),
+    "data": ("_keeper", "_sigterm", "_names", "_printing", "_mapping", "objects"),
     "errors": ("errors",),
-    "decisions": ("_plans", "_convert", "_requests", "_protocol", "_retry", "_watch", "_wait"),
+    "decisions": ("_plans", "_convert", "_requests", "_spec", "_protocol", "_retry", "_watch", "_wait"),
     "exchange": ("_auth", "_transport", "_probe", "_exchange"),
-    "safety": ("_lookup", "pricing", "_release", "_start", "_pending", "_ensure", "_core"),
+    "safety": (
+        "ledger",
+        "_journal_lines",
+        "_locked_files",
+        "_claims",
+        "_journals",
+        "_memory_ledger",
+        "_mounts",
+        "_ledgers",
+        "_async_ledger",
+        "_lookup",
+        "pricing",
+        "_announce",
+        "_release",
+        "_order",
+        "_candidates",
+        "_reconcile",
+        "_late",
+        "_start",
+        "_pending",
+        "_ensure",
+        "_core",
+    ),
     "resources": ("instances", "models", "hardware_types", "account"),
     "lease": ("lease",),
     "composition": ("client",),
@@ -197,6 +219,6 @@ def wall_clock(file: Path) -> Iterator[str]:
 
 
 @pytest.mark.fault(54)
-def test_only_a_date_of_the_server_is_compared_with_the_time_of_day() -> None:
+def test_only_dates_of_the_server_and_of_the_ledger_are_compared_with_the_time_of_day() -> None:
     found = [call for name, file in modules(PACKAGE) if name != "emulator" for call in wall_clock(file)]
-    assert found == ["_protocol: datetime.now"]
+    assert found == ["_protocol: datetime.now", "ledger: datetime.now"]

@@ -1,0 +1,151 @@
+"""What is remembered of every start, so that nothing is lost with the process that began it.
+
+The types here are what a ledger has to offer; `open_ledger` finds the one that a client uses. A shared store
+may take its place by implementing `Ledger`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from os import PathLike
+from typing import Literal, Protocol, TypeAlias
+
+from attrs import field, frozen
+
+from .objects import InstanceArgs
+
+__all__ = ["Ending", "Intent", "Journal", "Ledger", "LedgerPlace", "Owner", "SpecLock", "StartRecord", "now"]
+
+Ending: TypeAlias = Literal["stopped", "handed over", "refused", "not found"]
+"""How a start ended: its instance was seen stopped (or is gone); it became the user's; it was not carried out;
+nothing that it may have made showed within its late window."""
+
+Owner: TypeAlias = Literal["alive", "dead", "none"]
+"""Whether the process that began a start still lives; "none" once the start has ended."""
+
+
+def now() -> datetime:
+    """The time of day: what outlives a process can be dated by nothing else."""
+    return datetime.now(UTC)
+
+
+@frozen
+class Intent:
+    """One POST that is about to start an instance; written before it is sent.
+
+    Attributes:
+        spec: Key of what is started: equal for equal resolved arguments.
+        args: The arguments that are sent.
+        kind: Whether a lease owns the instance, or it becomes the user's once the call returns.
+        baseline: Ids of all instances that the account had before, as it lists them.
+        foreign: Those of them that were live and unknown to the ledger.
+        exclusive: As the client was told: whether nobody outside this ledger starts this spec.
+        settle_time: Seconds within which an instance shows in the list, as a rule.
+        late_window: Seconds within which an instance that shows up may still come from this POST.
+        journal: Name of its journal.
+        at: When it was written.
+    """
+
+    spec: str
+    args: InstanceArgs
+    kind: Literal["lease", "start"]
+    baseline: frozenset[str]
+    foreign: frozenset[str]
+    exclusive: bool | None
+    settle_time: float
+    late_window: float
+    journal: str = field(factory=lambda: uuid.uuid4().hex)
+    at: datetime = field(factory=now)
+
+
+@frozen
+class StartRecord:
+    """What a ledger knows of one start.
+
+    Attributes:
+        intent: What was about to be sent.
+        owner: Whether the process that began it lives.
+        instance_id: What it started, once that is known.
+        is_answered: Whether an answer to the POST itself carried the id; else it was found in a list.
+        is_kept: Whether the instance stays when its lease ends.
+        claimed_at: When the id became known.
+        ending: How it ended; `None` while it is open.
+        ended_at: When it ended.
+    """
+
+    intent: Intent
+    owner: Owner
+    instance_id: str | None = None
+    is_answered: bool = False
+    is_kept: bool = False
+    claimed_at: datetime | None = None
+    ending: Ending | None = None
+    ended_at: datetime | None = None
+
+
+class Journal(Protocol):
+    """The journal of one start, in the hands of its owner. Every call returns once its line is safe."""
+
+    @property
+    def intent(self) -> Intent: ...
+
+    def claim(self, instance_id: str, *, is_answered: bool) -> bool:
+        """Note what was started: `False`, and nothing is noted, if the ledger knows this id already.
+
+        Atomic among all processes. Raises LedgerError if it can't be written.
+        """
+        ...
+
+    def keep(self) -> None:
+        """Note that the instance stays when its lease ends. Raises LedgerError."""
+        ...
+
+    def end(self, how: Ending) -> None:
+        """Note how it ended, and let go of it. Idempotent. Raises LedgerError."""
+        ...
+
+    def let_go(self) -> None:
+        """Own it no longer, without an end: another process may take it over. Idempotent, never raises."""
+        ...
+
+
+class SpecLock(Protocol):
+    """The lock of one spec, held."""
+
+    def release(self) -> None:
+        """Let go of it. Idempotent, never raises."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where starts are remembered. Its methods may block, are called from any thread, and raise LedgerError."""
+
+    def begin(self, intent: Intent) -> Journal:
+        """Remember what is about to be sent. The caller owns the journal until it ends or lets go of it."""
+        ...
+
+    def try_lock(self, spec: str) -> SpecLock | None:
+        """The lock of a spec among all processes that share the ledger, `None` if somebody holds it now."""
+        ...
+
+    def known(self, instance_ids: Iterable[str]) -> set[str]:
+        """Those of the ids that any start of this ledger has claimed, whatever became of it."""
+        ...
+
+    def open_records(self) -> list[StartRecord]:
+        """The starts that have not ended, oldest first."""
+        ...
+
+    def past_records(self, since: datetime | None = None) -> list[StartRecord]:
+        """The starts that have ended, since then or ever, oldest first."""
+        ...
+
+    def take_over(self, record: StartRecord) -> Journal | None:
+        """Own the open journal of a dead owner, `None` if its owner lives, or it has ended meanwhile."""
+        ...
+
+
+LedgerPlace: TypeAlias = str | PathLike[str] | Ledger
+"""A folder for journals, or a store of one's own."""
