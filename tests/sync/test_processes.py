@@ -16,6 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.faults import emulated
 from tests.processes import environment, run_script
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ with Client(poll_interval=0.02) as client:
     assert emulator.books().still_billed == []
 
 
+@emulated(seconds_per_step=3600)
 def test_an_iteration_does_not_go_on_in_a_child(emulator: Emulator) -> None:
     script = """
 client = Client(poll_interval=0.02)
@@ -180,8 +182,8 @@ if os.fork() == 0:
         print(error, flush=True)
     os._exit(0)
 os.wait()
-next(watching)
 instance.stop()
+next(watching)
 client.close()
 """
     ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
