@@ -47,7 +47,7 @@ class Core:
 
     def begin(
         self,
-        args: InstanceArgs,
+        choices: tuple[InstanceArgs, ...],
         *,
         is_lease: bool = False,
         delete: bool = False,
@@ -66,7 +66,7 @@ class Core:
             self.starter,
             self.releaser,
             self.jobs,
-            args,
+            choices,
             is_lease=is_lease,
             delete=delete,
             release_timeout=release_timeout,
@@ -75,9 +75,9 @@ class Core:
         self.held.add(start)
         return start
 
-    async def take(self, args: InstanceArgs) -> InstanceState:
+    async def take(self, choices: tuple[InstanceArgs, ...]) -> InstanceState:
         """Start an instance that is the caller's once this returns."""
-        start = self.begin(args)
+        start = self.begin(choices)
         try:
             state = await start.taken()
             _keeper.call_unless_delivered(start.undo)

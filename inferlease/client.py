@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from ssl import SSLContext
 from types import TracebackType
@@ -17,6 +18,7 @@ from . import _keeper, _requests
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
 from ._auth import Credentials, InferenceKey
+from ._capacity import Capacity
 from ._convert import make_converter
 from ._core import Core
 from ._exchange import Exchange
@@ -124,6 +126,7 @@ class Client:
         exchange = Exchange(self._transport, Credentials(client_id, client_secret), timeout=timeout)
         lookup = Lookup(exchange, self.converter, poll_interval)
         prices = PriceList(exchange, self.converter)
+        capacity = Capacity(exchange, lookup, prices)
         releaser = Releaser(exchange, lookup)
         announcer = Announcer(prices)
         jobs = Jobs()
@@ -140,6 +143,7 @@ class Client:
                 lookup,
                 prices,
                 announcer,
+                capacity,
                 remembered,
                 Reconciler(lookup, remembered, announcer, patience=timeout),
                 late,
@@ -160,7 +164,7 @@ class Client:
         self,
         model: str,
         *,
-        hardware_type_id: str | None = None,
+        hardware_type_id: str | Sequence[str] | None = None,
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
@@ -196,7 +200,7 @@ class Client:
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
         """
-        args = _requests.start_arguments(
+        choices = _requests.start_choices(
             model,
             hardware_type_id=hardware_type_id,
             context_length=context_length,
@@ -212,7 +216,7 @@ class Client:
             release_timeout=checked_seconds("release_timeout", release_timeout),
             keep=keep,
         )
-        return Lease(self._core, self.instances, args, options)
+        return Lease(self._core, self.instances, choices, options)
 
     async def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.

@@ -48,10 +48,12 @@ class Lease:
             await lease.release()
     """
 
-    def __init__(self, core: Core, instances: Instances, args: InstanceArgs, options: LeaseOptions) -> None:
+    def __init__(
+        self, core: Core, instances: Instances, choices: tuple[InstanceArgs, ...], options: LeaseOptions
+    ) -> None:
         self._core = core
         self._instances = instances
-        self._args = args
+        self._choices = choices
         self._options = options
         self._start: PendingStart | None = None
         self._instance: Instance | None = None
@@ -81,7 +83,7 @@ class Lease:
             self._core.probe.check()
         options = self._options
         start = self._start = self._core.begin(
-            self._args,
+            self._choices,
             is_lease=True,
             delete=options.delete,
             release_timeout=options.release_timeout,
@@ -117,7 +119,8 @@ class Lease:
             if not scope.expired():
                 raise
         raise WaitTimeoutError(
-            f"the start of {self._args.model_id} was not answered within {timeout:g} s; whatever it starts is stopped"
+            f"the start of {self._choices[0].model_id} was not answered within {timeout:g} s; "
+            "whatever it starts is stopped"
         )
 
     async def release(self) -> None:

@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_release",
         "_order",
         "_candidates",
+        "_capacity",
         "_reconcile",
         "_late",
         "_start",

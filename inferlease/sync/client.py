@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -105,7 +106,7 @@ class Client(_facade.Facade[_async.Client]):
         self,
         model: str,
         *,
-        hardware_type_id: str | None = None,
+        hardware_type_id: str | Sequence[str] | None = None,
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
