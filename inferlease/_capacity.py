@@ -13,20 +13,25 @@ from ._exchange import Exchange
 from ._lookup import Lookup
 from ._printing import printable
 from ._retry import ATTEMPTS
-from .errors import InferleaseError, NoCapacityError
+from .errors import InferleaseError, NoCapacityError, NotFoundError
 from .objects import HardwareType, InstanceArgs
 from .pricing import PriceList
 
-__all__ = ["Capacity", "listed", "no_capacity", "none_available"]
+__all__ = ["Capacity", "listed", "no_capacity", "none_available", "offer"]
 
 
 @frozen(eq=False, repr=False)
 class Capacity:
-    """What one client's server has to start on."""
+    """What one client's server has to start on.
+
+    Attributes:
+        poll_interval: Seconds between looks of who waits for it; `None` for an interval that adapts.
+    """
 
     exchange: Exchange
     lookup: Lookup
     prices: PriceList
+    poll_interval: float | None
 
     async def available(self, *, attempts: int = ATTEMPTS) -> Listing[HardwareType]:
         """The hardware types that can be started now."""
@@ -36,7 +41,10 @@ class Capacity:
         """The error of a start whose hardware is not available now; `None` if that is not so, or not known."""
         wanted, compatible = args.hardware_type_id, list[str]()
         with contextlib.suppress(InferleaseError):
-            model = await self.lookup.model(args.model_id)
+            try:
+                model = await self.lookup.model(args.model_id)
+            except NotFoundError:
+                return None
             wanted, compatible = wanted or model.recommended_config, model.hardware_configs or []
         try:
             available = await self.available()

@@ -83,6 +83,11 @@ class PendingStart:
         """Whether this process began the start: a forked child owns nothing."""
         return os.getpid() == self._pid
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether something may have been started although the start has failed."""
+        return self._order.is_doubtful
+
     def _claimed(self, claim: Claim) -> None:
         self._starter.lookup.own(claim.instance_id, self._seen_stopped)
 

@@ -186,6 +186,7 @@ class Instances:
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
+        wait_for_capacity: float | None = None,
     ) -> Instance:
         """Start an instance and return it, not yet usable. It is billed until you stop it.
 
@@ -205,6 +206,8 @@ class Instances:
             context_length: In tokens; by default the configuration's maximum, at most 32,000.
             billing_interval: `per_minute` (default) or `per_hour`.
             num_workers: From 1 (default) to 8; each has all GPUs of the hardware type and is billed.
+            wait_for_capacity: Seconds at most to wait until the hardware, or one of several, is available; by default
+                none. Nothing is started before; the wait is logged.
 
         Raises:
             InvalidArgumentError: An argument is refused before anything is sent.
@@ -222,7 +225,9 @@ class Instances:
             billing_interval=billing_interval,
             num_workers=num_workers,
         )
-        return await self._start(choices)
+        if wait_for_capacity is not None:
+            wait_for_capacity = _requests.checked_seconds("wait_for_capacity", wait_for_capacity)
+        return await self._start(choices, wait_for_capacity)
 
     async def ensure(
         self,
@@ -330,8 +335,8 @@ class Instances:
             state.instance_id, state.base_url, state.instance_args, state.instance_status, state.worker_statuses
         )._bind(self)
 
-    async def _start(self, choices: tuple[InstanceArgs, ...]) -> Instance:
-        return self._instance(await self._core.take(choices))
+    async def _start(self, choices: tuple[InstanceArgs, ...], wait_for_capacity: float | None = None) -> Instance:
+        return self._instance(await self._core.take(choices, wait_for_capacity=wait_for_capacity))
 
     async def _read(self, instance: Instance) -> None:
         instance._assign(await self._core.lookup.get(instance.instance_id))

@@ -35,6 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_order",
         "_candidates",
         "_capacity",
+        "_capacity_wait",
         "_reconcile",
         "_late",
         "_start",

@@ -193,6 +193,7 @@ class Instances(_facade.Facade[_async.Instances]):
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
+        wait_for_capacity: float | None = None,
     ) -> Instance:
         """Start an instance and return it, not yet usable. It is billed until you stop it.
 
@@ -212,6 +213,8 @@ class Instances(_facade.Facade[_async.Instances]):
             context_length: In tokens; by default the configuration's maximum, at most 32,000.
             billing_interval: `per_minute` (default) or `per_hour`.
             num_workers: From 1 (default) to 8; each has all GPUs of the hardware type and is billed.
+            wait_for_capacity: Seconds at most to wait until the hardware, or one of several, is available; by default
+                none. Nothing is started before; the wait is logged.
 
         Raises:
             InvalidArgumentError: An argument is refused before anything is sent.
@@ -230,6 +233,7 @@ class Instances(_facade.Facade[_async.Instances]):
             context_length=context_length,
             billing_interval=billing_interval,
             num_workers=num_workers,
+            wait_for_capacity=wait_for_capacity,
         )
 
     def ensure(
