@@ -42,6 +42,8 @@ log = logging.getLogger("inferlease")
 
 # How often a start is sent at most, where each before it has provably come to nothing.
 POSTS = 3
+# Seconds that a start waits for others of its spec, in this process or another.
+_LOCK_PATIENCE = 300.0
 
 
 @frozen
@@ -70,7 +72,7 @@ class Starter:
     def bound(self, order: Order) -> float:
         """Seconds within which a start ends by itself."""
         refused = (len(order.choices) - 1) * 4 * self.exchange.timeout
-        return refused + POSTS * (4 * self.exchange.timeout + 2 * self.rules.settle_time)
+        return refused + _LOCK_PATIENCE + POSTS * (4 * self.exchange.timeout + 2 * self.rules.settle_time)
 
     async def restart(self, instance_id: str) -> InstanceState:
         """Restart a stopped instance: its state after that."""
@@ -135,7 +137,7 @@ class Starter:
 
     async def _post(self, order: Order, spec: str) -> tuple[Journal, Settled[InstanceState], InstanceState | None]:
         """Ask for the start, once: what was started, `None` if that is not known."""
-        lock = await order.prepare(self.ledger.acquire(spec))
+        lock = await order.prepare(self.ledger.acquire(spec, patience=_LOCK_PATIENCE))
         try:
             known, foreign = await order.prepare(baseline(self.lookup, self.ledger))
             journal = await self.ledger.begin(self._intent(order, spec, known, foreign))

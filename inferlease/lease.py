@@ -9,7 +9,7 @@ from types import TracebackType
 import anyio
 from attrs import frozen
 
-from . import _keeper
+from . import _keeper, _sigterm
 from ._capacity_wait import CapacityWait
 from ._core import Core
 from ._pending import PendingStart
@@ -116,6 +116,7 @@ class Lease:
         while True:
             if self._wait is not None:
                 choices = await self._wait.available()
+            await _sigterm.expect()
             start = self._start = self._core.begin(
                 choices,
                 is_lease=True,
@@ -123,6 +124,7 @@ class Lease:
                 release_timeout=options.release_timeout,
                 timeout=options.timeout,
             )
+            _sigterm.hold(start)
             began = time.monotonic()
             try:
                 return start, began, await self._answered(start)
@@ -168,7 +170,10 @@ class Lease:
         job = self._core.undo(start, even_kept=even_kept)
         state: InstanceState | None = None
         with anyio.CancelScope(shield=True):
-            state = await job.wait()
+            try:
+                state = await job.wait()
+            finally:
+                _sigterm.restore_unless_held()
         if state is not None and self._instance is not None:
             self._instance._assign(state)
 
