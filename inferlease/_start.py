@@ -102,7 +102,8 @@ class Starter:
                 # What may have been started must not be joined by a second one on other hardware.
                 if order.is_doubtful or not order.is_wanted or await self._is_about_model(order, refusal):
                     raise
-                log.info("%s", refusal)
+                if len(refusals) < len(order.choices):
+                    log.info("%s; the next hardware type is tried", refusal)
         raise _refused_everywhere(order, refusals)
 
     async def _is_about_model(self, order: Order, refusal: StartRefusedError) -> bool:
