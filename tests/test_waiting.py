@@ -669,7 +669,7 @@ async def test_usable_and_stopped_are_logged_with_id_seconds_and_price(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     instance = await client.instances.start(MODEL, num_workers=2)
-    await until(lambda: client._core.prices._types is not None and not client._core.starter._telling)
+    await until(lambda: client._core.prices._types is not None and not client._core.announcer._telling)
     with caplog.at_level(logging.INFO, "inferlease"):
         caplog.clear()
         await instance.wait_until_running()
