@@ -47,6 +47,7 @@ class AsyncLedger:
         client_id: Tells whose account it is; asked for when the ledger is opened.
 
     Attributes:
+        seen: Ids of all instances that this client has seen before a start; `None` before the first.
         is_alone: Whether every live instance that this client has ever seen may come from a start of the ledger.
     """
 
@@ -54,6 +55,7 @@ class AsyncLedger:
         self._where = where
         self._base_url = base_url
         self._client_id = client_id
+        self.seen: set[str] | None = None
         self.is_alone = True
         self._ledger: Ledger | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
