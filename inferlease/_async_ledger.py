@@ -129,6 +129,11 @@ class AsyncLedger:
         except LedgerError as error:
             log.warning("%s", error)
 
+    def drop(self, journal: Journal) -> None:
+        """Own it no longer, without an end: others may take it over."""
+        self._journals.discard(journal)
+        journal.let_go()
+
     def let_go(self) -> None:
         """Own nothing any more: what is still open is for others to recover."""
         while self._journals:

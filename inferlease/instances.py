@@ -339,8 +339,14 @@ class Instances:
 
     async def _restart(self, instance_id: str) -> InstanceState:
         _requests.checked_id(instance_id)
-        state = await self._core.carry(f"the restart of {instance_id}", lambda: self._core.starter.restart(instance_id))
+        state = await self._core.carry(f"the restart of {instance_id}", lambda: self._restarted(instance_id))
         self._core.lookup.poller().outdate(instance_id)
+        return state
+
+    async def _restarted(self, instance_id: str) -> InstanceState:
+        state = await self._core.starter.restart(instance_id)
+        # What a dead process had leased ended with its stop: from here on it is the caller's.
+        await self._core.recovery.close_dead(instance_id)
         return state
 
     async def _delete(self, instance_id: str) -> None:
