@@ -42,6 +42,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_pending",
         "_ensure",
         "_core",
+        "_checkup",
     ),
     "resources": ("instances", "models", "hardware_types", "account", "leases"),
     "lease": ("lease",),
