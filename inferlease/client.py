@@ -238,14 +238,13 @@ class Client:
             try:
                 await _released(releases)
             finally:
-                if reaping is not None:
-                    await reaping.wait()
                 _sigterm.restore_unless_held()
                 closing = self._core.jobs.close(self._close_on_keeper)
                 if not _keeper.is_here():
                     await self._transport.close()
-                if closing is not None:
-                    await closing.wait()
+                for job in (reaping, closing):
+                    if job is not None:
+                        await job.wait()
 
     async def _close_on_keeper(self) -> None:
         self._transport.finished = True
