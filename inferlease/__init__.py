@@ -11,10 +11,13 @@ _HOME = {
     "client": ("Client",),
     "instances": ("Instance", "Instances"),
     "lease": ("Lease",),
+    "leases": ("Leases",),
     "models": ("Models",),
     "hardware_types": ("HardwareTypes",),
     "account": ("Account",),
     "_convert": ("InvalidItem", "Listing"),
+    "_orphans": ("Orphan",),
+    "ledger": ("StartRecord",),
     "objects": (
         "Balance",
         "Creator",
@@ -63,6 +66,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ._convert import InvalidItem, Listing
+    from ._orphans import Orphan
     from .account import Account
     from .client import Client
     from .errors import (
@@ -93,6 +97,8 @@ if TYPE_CHECKING:
     from .hardware_types import HardwareTypes
     from .instances import Instance, Instances
     from .lease import Lease
+    from .leases import Leases
+    from .ledger import StartRecord
     from .models import Models
     from .objects import (
         Balance,
@@ -153,6 +159,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidItem",
     "Lease",
+    "Leases",
     "LedgerError",
     "Listing",
     "ModelDetail",
@@ -160,6 +167,7 @@ __all__ = [
     "Models",
     "NoCapacityError",
     "NotFoundError",
+    "Orphan",
     "OutcomeUnknownError",
     "PaymentRequiredError",
     "PermissionDeniedError",
@@ -167,6 +175,7 @@ __all__ = [
     "RateLimitError",
     "ServerError",
     "StartOutcomeUnknownError",
+    "StartRecord",
     "StartRefusedError",
     "TransportError",
     "WaitStalledError",

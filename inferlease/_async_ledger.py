@@ -42,7 +42,7 @@ class AsyncLedger:
     """Runs on the keeper. What it raises is a LedgerError, or a ConfigurationError without credentials.
 
     Args:
-        where: As `Client(ledger=…)`.
+        where: As `Client(ledger=…)`; `place` is the same.
         base_url: Of the API.
         client_id: Tells whose account it is; asked for when the ledger is opened.
 
@@ -52,7 +52,7 @@ class AsyncLedger:
     """
 
     def __init__(self, where: LedgerPlace | None, base_url: str, client_id: Callable[[], str]) -> None:
-        self._where = where
+        self.place = where
         self._base_url = base_url
         self._client_id = client_id
         self.seen: set[str] | None = None
@@ -145,6 +145,11 @@ class AsyncLedger:
         except LedgerError as error:
             log.warning("%s", error)
 
+    def drop(self, journal: Journal) -> None:
+        """Own it no longer, without an end: others may take it over."""
+        self._journals.discard(journal)
+        journal.let_go()
+
     def let_go(self) -> None:
         """Own nothing any more: what is still open is for others to recover."""
         while self._journals:
@@ -153,7 +158,7 @@ class AsyncLedger:
     async def _opened(self) -> Ledger:
         if self._ledger is None:
             account = account_key(self._base_url, self._client_id())
-            opened = await _aside(lambda: open_ledger(self._where, account))
+            opened = await _aside(lambda: open_ledger(self.place, account))
             if self._ledger is None:
                 self._ledger = opened
         return self._ledger

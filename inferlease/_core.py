@@ -19,6 +19,7 @@ from ._late import LateStarts
 from ._lookup import Lookup
 from ._pending import PendingStart
 from ._probe import Probe
+from ._recovery import Recovery
 from ._release import Releaser
 from ._spec import may_fit
 from ._start import Starter
@@ -44,6 +45,7 @@ class Core:
     capacity: Capacity
     ledger: AsyncLedger
     late: LateStarts
+    recovery: Recovery
     probe: Probe
     jobs: Jobs
     held: set[PendingStart] = field(factory=set[PendingStart])  # neither handed over nor undone
@@ -65,6 +67,7 @@ class Core:
         self.exchange.transport.require_open()
         if _keeper.is_exiting():
             raise ConfigurationError("the process is ending: nothing is started any more")
+        self.recovery.in_background()
         start = PendingStart(
             self.starter,
             self.releaser,
@@ -119,14 +122,16 @@ class Core:
                 }
         return leased
 
-    async def carry(self, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def carry(self, what: str, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float | None = None) -> T:
         """Run a mutation on the keeper; a cancelled caller leaves, the mutation goes on.
 
         Args:
             what: The mutation in words, for whoever has to wait for it at exit.
             work: Makes the coroutine.
+            bound: Seconds within which it ends by itself; by default what a request takes.
         """
         require_asyncio()
         self.exchange.transport.require_open()
-        job = self.jobs.submit(work, bound=4 * self.exchange.timeout, describe=lambda: f"waiting for {what}")
+        bound = 4 * self.exchange.timeout if bound is None else bound
+        job = self.jobs.submit(work, bound=bound, describe=lambda: f"waiting for {what}")
         return await job.wait()

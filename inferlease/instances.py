@@ -262,7 +262,10 @@ class Instances:
         if found is None:
             return await self._start(choices)
         if found.is_stopped:
-            found = await self._restart(found.instance_id)
+            return self._instance(await self._restart(found.instance_id))
+        # A start may have made it that never reached its caller: from here on it is this one's.
+        taken = found.instance_id
+        await self._core.carry("the ledger", lambda: self._core.recovery.close_dead(taken, "handed over"))
         return self._instance(found)
 
     async def get(self, instance_id: str) -> Instance:
@@ -347,8 +350,14 @@ class Instances:
 
     async def _restart(self, instance_id: str) -> InstanceState:
         _requests.checked_id(instance_id)
-        state = await self._core.carry(f"the restart of {instance_id}", lambda: self._core.starter.restart(instance_id))
+        state = await self._core.carry(f"the restart of {instance_id}", lambda: self._restarted(instance_id))
         self._core.lookup.poller().outdate(instance_id)
+        return state
+
+    async def _restarted(self, instance_id: str) -> InstanceState:
+        state = await self._core.starter.restart(instance_id)
+        # What a dead process had leased ended with its stop: from here on it is the caller's.
+        await self._core.recovery.close_dead(instance_id, "stopped")
         return state
 
     async def _delete(self, instance_id: str) -> None:

@@ -21,6 +21,9 @@ __all__ = ["invoke"]
 COMMANDS = {
     "run": "Lease an instance, run a command with it, stop it again.",
     "stop": "Stop instances and wait until they are seen to be stopped.",
+    "leases": "List the leases and starts that the ledger remembers.",
+    "reap": "Find, and stop, what killed processes have left running.",
+    "doctor": "Check credentials, network, clock, ledger, orphans, balance.",
     "demo": "Lease an emulated instance and let it answer prompts.",
     "emulator": "Serve an emulator of the whole API.",
 }

@@ -36,6 +36,7 @@ _HOME = {
     "InvalidArgumentError": "inferlease.errors",
     "InvalidItem": "inferlease._convert",
     "Lease": "inferlease.sync.lease",
+    "Leases": "inferlease.sync.leases",
     "LedgerError": "inferlease.errors",
     "Listing": "inferlease._convert",
     "ModelDetail": "inferlease.objects",
@@ -43,6 +44,7 @@ _HOME = {
     "Models": "inferlease.sync.models",
     "NoCapacityError": "inferlease.errors",
     "NotFoundError": "inferlease.errors",
+    "Orphan": "inferlease._orphans",
     "OutcomeUnknownError": "inferlease.errors",
     "PaymentRequiredError": "inferlease.errors",
     "PermissionDeniedError": "inferlease.errors",
@@ -50,6 +52,7 @@ _HOME = {
     "RateLimitError": "inferlease.errors",
     "ServerError": "inferlease.errors",
     "StartOutcomeUnknownError": "inferlease.errors",
+    "StartRecord": "inferlease.ledger",
     "StartRefusedError": "inferlease.errors",
     "TransportError": "inferlease.errors",
     "WaitStalledError": "inferlease.errors",
@@ -59,6 +62,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from inferlease._convert import InvalidItem, Listing
+    from inferlease._orphans import Orphan
     from inferlease.errors import (
         APIError,
         AuthenticationError,
@@ -84,6 +88,7 @@ if TYPE_CHECKING:
         WaitStalledError,
         WaitTimeoutError,
     )
+    from inferlease.ledger import StartRecord
     from inferlease.objects import (
         Balance,
         Creator,
@@ -106,6 +111,7 @@ if TYPE_CHECKING:
     from .hardware_types import HardwareTypes
     from .instances import Instance, Instances
     from .lease import Lease
+    from .leases import Leases
     from .models import Models
 else:
 
@@ -150,6 +156,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidItem",
     "Lease",
+    "Leases",
     "LedgerError",
     "Listing",
     "ModelDetail",
@@ -157,6 +164,7 @@ __all__ = [
     "Models",
     "NoCapacityError",
     "NotFoundError",
+    "Orphan",
     "OutcomeUnknownError",
     "PaymentRequiredError",
     "PermissionDeniedError",
@@ -164,6 +172,7 @@ __all__ = [
     "RateLimitError",
     "ServerError",
     "StartOutcomeUnknownError",
+    "StartRecord",
     "StartRefusedError",
     "TransportError",
     "WaitStalledError",
