@@ -74,7 +74,7 @@ def on_one_ledger(worlds: Sequence[str], seed: int, cycles: int) -> Figures:
         return judge(account.books(), workers, cycles=cycles * len(worlds), seen_late=SETTLE_TIME - LIST_LAG)
 
 
-def _chaotic(seed: int, texts: list[str]):
+def _chaotic(seed: int, texts: list[str]) -> AbstractContextManager[Account]:
     return serving(seconds_per_step=STARTUP / 5, list_lag=LIST_LAG, late_creation=LATE, faults=texts, seed=seed)
 
 
