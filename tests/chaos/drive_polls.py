@@ -10,9 +10,10 @@ from tests.chaos import reporting
 from tests.chaos.reporting import tell
 
 
-async def poll(client: Client, instance_id: str) -> None:
+async def poll(client: Client, instance_id: str, polled: asyncio.Semaphore) -> None:
     while True:
         await client.instances.get(instance_id)
+        polled.release()
 
 
 async def main() -> None:
@@ -22,8 +23,10 @@ async def main() -> None:
         for _ in range(plan.cycles):
             lease = client.lease(plan.model)
             instance = await lease.acquire()
-            polls = [asyncio.create_task(poll(client, polled.instance_id)) for _ in range(plan.at_once)]
-            await client.instances.get(polled.instance_id)  # behind all of them: they are under way
+            answered = asyncio.Semaphore(0)
+            polls = [asyncio.create_task(poll(client, polled.instance_id, answered)) for _ in range(plan.at_once)]
+            for _ in range(2 * plan.at_once):
+                await answered.acquire()
             began = time.monotonic()
             await lease.release()
             tell("released", id=instance.instance_id, at=began, seconds=time.monotonic() - began)
