@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -22,6 +23,10 @@ FOREIGN = "foreign"
 """The `User-Agent` of whoever shares the account and not the ledger."""
 PATIENCE = 60.0
 """Seconds that anything may take that is waited for."""
+CALL_SECONDS = 3.0
+"""Seconds that one plain call may take."""
+
+FAILURES = (OSError, ValueError, HTTPException, RecursionError)
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
@@ -82,14 +87,20 @@ class Account:
 def plain_call(
     variables: Mapping[str, str], method: str, path: str, body: object = None, token: str | None = None
 ) -> Any:
-    """A call without any client library. Raises OSError or ValueError where it fails."""
+    """A call without any client library. Raises one of FAILURES where it fails."""
     headers = {"User-Agent": FOREIGN, "Content-Type": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()
     request = Request(variables["CORTECS_API_BASE_URL"] + path, data, headers, method=method)  # noqa: S310 - the emulator's address
-    with urlopen(request, timeout=3.0) as answer:  # noqa: S310 - the emulator's address
-        return json.load(answer)
+    end = time.monotonic() + CALL_SECONDS
+    with urlopen(request, timeout=CALL_SECONDS) as answer:  # noqa: S310 - the emulator's address
+        pieces: list[bytes] = []
+        while piece := answer.read1():
+            pieces.append(piece)
+            if time.monotonic() > end:
+                raise TimeoutError("the answer did not end in time")
+    return json.loads(b"".join(pieces))
 
 
 def token_of(variables: Mapping[str, str]) -> str:

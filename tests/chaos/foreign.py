@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define, field
 
-from tests.chaos.account import plain_call, token_of
+from tests.chaos.account import FAILURES, plain_call, token_of
 from tests.chaos.reporting import tell
 
 ATTEMPTS = 30
@@ -29,7 +29,7 @@ class Foreign:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The answer, `None` where there is none that can be read."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(*FAILURES, KeyError, TypeError):
             self.token = self.token or token_of(os.environ)
             return plain_call(os.environ, method, path, body, self.token)
         self.token = None

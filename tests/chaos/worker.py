@@ -51,6 +51,7 @@ class Worker:
 
     def go_on(self) -> None:
         """Let it pass where it waits for a line."""
+        assert not self.has_ended, f"{self.process.args!r} ended with {self.process.returncode}: {self.said()}"
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
         self.process.stdin.flush()
