@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from attrs import field, frozen
 from cattrs import Converter
 
 from . import _keeper
+from ._announce import Announcer
+from ._async_ledger import AsyncLedger, is_unresolved
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
+from ._late import LateStarts
 from ._lookup import Lookup
 from ._pending import PendingStart
 from ._probe import Probe
 from ._release import Releaser
+from ._spec import may_fit
 from ._start import Starter
 from ._transport import require_asyncio
 from .errors import ConfigurationError
@@ -34,12 +38,21 @@ class Core:
     prices: PriceList
     releaser: Releaser
     starter: Starter
+    announcer: Announcer
+    ledger: AsyncLedger
+    late: LateStarts
     probe: Probe
     jobs: Jobs
     held: set[PendingStart] = field(factory=set[PendingStart])  # neither handed over nor undone
 
     def begin(
-        self, args: InstanceArgs, *, is_lease: bool = False, delete: bool = False, release_timeout: float = 120.0
+        self,
+        args: InstanceArgs,
+        *,
+        is_lease: bool = False,
+        delete: bool = False,
+        release_timeout: float = 120.0,
+        timeout: float | None = None,
     ) -> PendingStart:
         """Begin a start on the keeper; the arguments are those of `PendingStart`.
 
@@ -49,7 +62,16 @@ class Core:
         self.exchange.transport.require_open()
         if _keeper.is_exiting():
             raise ConfigurationError("the interpreter is exiting: nothing is started any more")
-        start = PendingStart(self.starter, args, is_lease=is_lease, delete=delete, release_timeout=release_timeout)
+        start = PendingStart(
+            self.starter,
+            self.releaser,
+            self.jobs,
+            args,
+            is_lease=is_lease,
+            delete=delete,
+            release_timeout=release_timeout,
+            timeout=timeout,
+        )
         self.held.add(start)
         return start
 
@@ -63,16 +85,27 @@ class Core:
         finally:
             self.held.discard(start)
 
-    def undo(self, start: PendingStart) -> Job[InstanceState | None]:
-        """Undo a start that is held."""
-        release = start.undo()
+    def undo(self, start: PendingStart, *, even_kept: bool = False) -> Job[InstanceState | None]:
+        """Undo a start that is held; `even_kept` as in `PendingStart.undo`."""
+        release = start.undo(even_kept=even_kept)
         release.add_done_callback(lambda: self.held.discard(start))
         return release
 
-    async def leased(self) -> set[str]:
-        """Ids of the instances that belong to leases; waits for the starts that are under way."""
+    async def leased(self, states: Sequence[InstanceState]) -> set[str]:
+        """Ids of those instances that belong to leases, or may; waits for the starts that are under way here."""
         ids = [await start.instance_id() for start in list(self.held) if start.is_lease]
-        return {instance_id for instance_id in ids if instance_id is not None}
+        leased = {instance_id for instance_id in ids if instance_id is not None}
+        for record in await self.jobs.submit(self.ledger.open_records, bound=self.exchange.timeout).wait():
+            if record.instance_id is not None and record.intent.kind == "lease":
+                leased.add(record.instance_id)
+            elif is_unresolved(record):
+                leased |= {
+                    state.instance_id
+                    for state in states
+                    if state.instance_id not in record.intent.baseline
+                    and may_fit(record.intent.args, state.instance_args)
+                }
+        return leased
 
     async def carry(self, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a mutation on the keeper; a cancelled caller leaves, the mutation goes on.

@@ -216,13 +216,17 @@ class Exchange:
         except TimeoutError as error:
             raise TransportError(f"no access token within {self.timeout:g} s") from error
 
-    async def _fetch_token(self) -> Token:
+    def account(self) -> tuple[str, str]:
+        """Client id and secret; raises ConfigurationError if there are none."""
         if self._account is None:
             # Once and for all: a release must not go to the account of an environment that has changed.
             self._account = self._credentials.resolve()
             self._secrets.append(self._account[1])
+        return self._account
+
+    async def _fetch_token(self) -> Token:
         try:
-            fetched = await self.read(token(*self._account), decode_token)
+            fetched = await self.read(token(*self.account()), decode_token)
         except InferleaseError as error:
             if error.status in (400, 401):
                 raise AuthenticationError(

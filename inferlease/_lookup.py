@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from cattrs import Converter
@@ -33,6 +34,8 @@ class Lookup:
         self._converter = converter
         self._poll_interval = poll_interval
         self._born: dict[str, float] = {}
+        self._owned: dict[str, Callable[[], None]] = {}
+        self.on_list: Callable[[Listing[InstanceState]], None] | None = None
         self._warned: set[str] = set()
         self._pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = WeakKeyDictionary()
         self._release_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, Poller] = WeakKeyDictionary()
@@ -45,6 +48,7 @@ class Lookup:
         if state.is_stopped:
             # Known to the server and not billed: a 404 from here on means that it is gone.
             self._born.pop(state.instance_id, None)
+            self._note_stopped(state.instance_id)
         return state
 
     async def get(self, instance_id: str, *, attempts: int = ATTEMPTS) -> InstanceState:
@@ -81,6 +85,11 @@ class Lookup:
                     del listing[index]
                     if not isinstance(error, NotFoundError) or self._is_new(state.instance_id):
                         listing.invalid.append(InvalidItem(state.instance_id, _unclear(state.instance_id, error)))
+        for state in listing:
+            if state.is_stopped:
+                self._note_stopped(state.instance_id)
+        if self.on_list is not None:
+            self.on_list(listing)
         return listing
 
     async def find(self, instance_id: str, *, attempts: int = ATTEMPTS) -> InstanceState | None:
@@ -108,6 +117,18 @@ class Lookup:
     async def _is_listed(self, instance_id: str, attempts: int) -> bool:
         listing = await self.list(attempts=attempts)
         return instance_id in {state.instance_id for state in listing} | {bad.id for bad in listing.invalid}
+
+    def own(self, instance_id: str, on_stopped: Callable[[], None]) -> None:
+        """Have `on_stopped` called, on any thread, when this instance is first seen stopped."""
+        self._owned[instance_id] = on_stopped
+
+    def disown(self, instance_id: str) -> None:
+        """Watch this instance no longer."""
+        self._owned.pop(instance_id, None)
+
+    def _note_stopped(self, instance_id: str) -> None:
+        if self._owned and (on_stopped := self._owned.pop(instance_id, None)) is not None:
+            on_stopped()
 
     def born(self, instance_id: str) -> None:
         """Note that the server has just made this instance: for a while a 404 does not mean that it is gone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -11,7 +10,9 @@ import time
 import warnings
 
 from . import _keeper
-from ._keeper import Job
+from ._keeper import Job, Jobs
+from ._order import Claim, Order
+from ._release import Releaser
 from ._start import Starter
 from .errors import InferleaseError, StartOutcomeUnknownError
 from .objects import InstanceArgs, InstanceState
@@ -21,23 +22,40 @@ __all__ = ["PendingStart"]
 
 log = logging.getLogger("inferlease")
 
+# Seconds that a line in the ledger may take.
+_WRITING = 30.0
+
 
 class PendingStart:
     """A start on the keeper. Either its caller takes the instance, or the start is undone.
 
     Args:
         starter: Of the client.
+        releaser: Of the client.
+        jobs: Of the client.
         args: What to start.
         is_lease: Whether it has to be undone sooner or later.
         delete: Whether undoing it deletes the stopped instance.
         release_timeout: Seconds that undoing it may take, from the answer on.
+        timeout: Seconds after which it is not sent again.
     """
 
     def __init__(
-        self, starter: Starter, args: InstanceArgs, *, is_lease: bool, delete: bool, release_timeout: float
+        self,
+        starter: Starter,
+        releaser: Releaser,
+        jobs: Jobs,
+        args: InstanceArgs,
+        *,
+        is_lease: bool,
+        delete: bool,
+        release_timeout: float,
+        timeout: float | None,
     ) -> None:
         self.is_lease = is_lease
         self._starter = starter
+        self._releaser = releaser
+        self._jobs = jobs
         self._args = args
         self._delete = delete
         self._release_timeout = release_timeout
@@ -45,13 +63,18 @@ class PendingStart:
         self._began = time.monotonic()
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._given_up = False
-        self._started_id: str | None = None
+        self._is_kept = False
+        self._was_stopped = False
         self._release: Job[InstanceState | None] | None = None
-        self._baseline: asyncio.Task[set[str | None]] | None = None
-        self._job = starter.jobs.submit(
-            self._start,
-            bound=6 * starter.timeout,
+        self._order = Order(
+            args,
+            "lease" if is_lease else "start",
+            deadline=None if timeout is None else self._began + timeout,
+            on_claim=self._claimed,
+        )
+        self._job = jobs.submit(
+            lambda: starter.start(self._order),
+            bound=starter.bound,
             describe=lambda: f"waiting for the answer to the start of {args.model_id}",
         )
         _keeper.call_at_exit(self, self._exit)
@@ -61,10 +84,20 @@ class PendingStart:
         """Whether this process began the start: a forked child owns nothing."""
         return os.getpid() == self._pid
 
+    def _claimed(self, claim: Claim) -> None:
+        self._starter.lookup.own(claim.instance_id, self._seen_stopped)
+
+    def _seen_stopped(self) -> None:
+        """Its first stop ends the lease of an instance: whoever starts it again owns that."""
+        claim, self._was_stopped = self._order.claim, True
+        if claim is not None:
+            self._jobs.submit(lambda: self._starter.ledger.end(claim.journal, "stopped"), bound=_WRITING)
+
     async def taken(self) -> InstanceState:
         """The started instance, which is the caller's from here on; a cancellation undoes the start."""
         try:
             state = await self._job.wait()
+            await self._jobs.submit(self._hand_over, bound=_WRITING).wait()
         except InferleaseError:
             raise
         except BaseException:
@@ -73,7 +106,6 @@ class PendingStart:
             raise
         finally:
             _keeper.forget_at_exit(self)
-        self._starter.claimed.discard(state.instance_id)
         return state
 
     async def wait(self) -> InstanceState:
@@ -85,22 +117,35 @@ class PendingStart:
         if self.is_ours:
             with contextlib.suppress(Exception):
                 await self._job.wait()
-        return self._started_id
+        return self._order.claim.instance_id if self._order.claim is not None else None
 
-    def undo(self) -> Job[InstanceState | None]:
-        """Give the start up: not sent if it was not sent yet, else released once its answer is there."""
+    async def keep(self) -> None:
+        """From here on undoing it leaves the instance to the user."""
+        claim = self._order.claim
+        if claim is not None:
+            await self._jobs.submit(lambda: self._starter.ledger.keep(claim.journal), bound=_WRITING).wait()
+        self._is_kept = True
+
+    def undo(self, *, even_kept: bool = False) -> Job[InstanceState | None]:
+        """Give the start up: not sent if it was not sent yet, else released once its answer is there.
+
+        Args:
+            even_kept: Whether also an instance that is to stay is released.
+        """
         with self._lock:
-            self._given_up = True
+            self._order.give_up()
+            if even_kept:
+                self._is_kept = False
             if self._release is None:
-                self._release = self._starter.jobs.submit(
-                    self._undo, bound=7 * self._starter.timeout + self._release_timeout, describe=self._describe
+                self._release = self._jobs.submit(
+                    self._undo, bound=self._starter.bound + self._release_timeout, describe=self._describe
                 )
         _keeper.forget_at_exit(self)
         return self._release
 
     def warn_if_forgotten(self) -> None:
         """A ResourceWarning for a lease that nobody released."""
-        if self.is_lease and self.is_ours and not self._given_up:
+        if self.is_lease and self.is_ours and self._order.is_wanted:
             warnings.warn(
                 f"a lease of {self._args.model_id} was never released; "
                 "it is when its client is closed, or when the interpreter exits",
@@ -114,43 +159,56 @@ class PendingStart:
         finally:
             self.undo()
 
-    def _note_id(self, instance_id: str) -> None:
-        self._started_id = instance_id
-        self._starter.claimed.add(instance_id)
-
-    async def _start(self) -> InstanceState:
-        self._baseline = asyncio.ensure_future(self._starter.baseline())
-        await asyncio.wait([self._baseline])
-        if self._given_up:
-            if not self._baseline.cancelled():
-                self._baseline.exception()
-            raise InferleaseError(
-                f"the start of {self._args.model_id} was given up before it was sent: nothing was started"
-            )
-        return await self._starter.post(
-            self._args, self._baseline.result(), is_wanted=lambda: not self._given_up, on_id=self._note_id
-        )
+    async def _hand_over(self) -> None:
+        if self._order.claim is not None:
+            self._starter.lookup.disown(self._order.claim.instance_id)
+            await self._starter.ledger.end(self._order.claim.journal, "handed over")
 
     async def _undo(self) -> InstanceState | None:
-        if self._baseline is not None:
-            # Nothing has been sent yet: there is no use in waiting for these reads.
-            self._baseline.cancel()
-        instance_id = await self.instance_id()
-        if instance_id is None:
+        try:
+            return await self._undone()
+        finally:
+            await self._starter.late.look()
+
+    async def _undone(self) -> InstanceState | None:
+        # What only prepares the start is not waited for.
+        self._order.abandon()
+        await self.instance_id()
+        claim = self._order.claim
+        if claim is None:
             self._raise_if_unknown()
             return None
+        self._starter.lookup.disown(claim.instance_id)
+        if self._is_kept:
+            await self._leave(claim, "is kept")
+            return None
+        if self._was_stopped and await self._runs_again(claim):
+            await self._leave(claim, "was stopped and has been started again: it is left as it is")
+            return None
+        return await self._released(claim)
+
+    async def _runs_again(self, claim: Claim) -> bool:
+        state = await self._starter.lookup.find(claim.instance_id)
+        return state is not None and not state.is_stopped
+
+    async def _leave(self, claim: Claim, why: str) -> None:
+        await self._starter.ledger.end(claim.journal, "handed over")
+        args = self._args if self._job.error() is not None else self._job.result().instance_args
+        note = await self._starter.announcer.cost_note(claim.instance_id, args)
+        log.warning("instance %s %s%s", claim.instance_id, why, note)
+
+    async def _released(self, claim: Claim) -> InstanceState | None:
         self._release_deadline = time.monotonic() + self._release_timeout
         try:
-            state = await self._starter.releaser.release(
-                instance_id, delete=self._delete, timeout=self._release_timeout
+            state = await self._releaser.release(
+                claim.instance_id, delete=self._delete and claim.is_answered, timeout=self._release_timeout
             )
         except InferleaseError as error:
             log.warning("%s", error)
             raise
-        finally:
-            self._starter.claimed.discard(instance_id)
+        await self._starter.ledger.end(claim.journal, "stopped")
         price = f", at most {price}" if (price := self._price()) is not None else ""
-        log.info("instance %s stopped after %.0f s%s", instance_id, time.monotonic() - self._began, price)
+        log.info("instance %s stopped after %.0f s%s", claim.instance_id, time.monotonic() - self._began, price)
         return state
 
     def _raise_if_unknown(self) -> None:
@@ -161,14 +219,14 @@ class PendingStart:
     def _price(self) -> Price | None:
         if not self._job.done or self._job.error() is not None:
             return None
-        return self._starter.price(self._job.result())
+        return self._starter.announcer.price(self._job.result())
 
     def _describe(self) -> str:
-        if self._started_id is None:
+        if self._order.claim is None:
             return f"waiting for the answer to the start of {self._args.model_id}, to stop it"
         costs = f", {price} until then" if (price := self._price()) is not None else ""
         left = self._release_timeout if self._release_deadline is None else self._release_deadline - time.monotonic()
         return (
-            f"stopping {self._started_id} (up to {max(left, 0):.0f} s{costs}); "
-            f"if this process is killed: inferlease stop {self._started_id}"
+            f"stopping {self._order.claim.instance_id} (up to {max(left, 0):.0f} s{costs}); "
+            f"if this process is killed: inferlease stop {self._order.claim.instance_id}"
         )

@@ -14,28 +14,34 @@ import anyio
 from cattrs import Converter
 
 from . import _keeper, _requests
+from ._announce import Announcer
+from ._async_ledger import AsyncLedger
 from ._auth import Credentials, InferenceKey
 from ._convert import make_converter
 from ._core import Core
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
+from ._late import LateStarts
 from ._lookup import Lookup
 from ._probe import Probe
+from ._reconcile import Reconciler
 from ._release import Releaser
 from ._requests import checked_seconds
-from ._start import Starter
+from ._start import Starter, StartRules
 from ._transport import Transport, require_asyncio
 from .account import Account
 from .hardware_types import HardwareTypes
 from .instances import Instances, OnProgress
 from .lease import Lease, LeaseOptions
+from .ledger import LedgerPlace
 from .models import Models
 from .objects import InstanceState
 from .pricing import PriceList
 
 __all__ = ["Client"]
 
-logging.getLogger("inferlease").addHandler(logging.NullHandler())
+log = logging.getLogger("inferlease")
+log.addHandler(logging.NullHandler())
 
 DEFAULT_BASE_URL = "https://cortecs.ai/api/v1"
 
@@ -61,6 +67,14 @@ class Client:
         poll_interval: Seconds between polls while waiting; by default adaptive, from 0.5 to 15.
         proxy: URL of a proxy; `None` takes it from `HTTPS_PROXY` and `NO_PROXY`, `False` uses none.
         ssl: A context of your own, such as one for a private certificate authority.
+        exclusive: Whether nobody outside this ledger starts the same specs on this account; it decides what is
+            done about a start whose answer was lost. `True`: an instance that fits is taken for the lost one,
+            and where none shows the start is sent again. `False`: never; what it may have made is told. `None`:
+            as `True`, as long as the account shows no live instance that the ledger does not know.
+        settle_time: Seconds within which a new instance shows in the server's list.
+        late_window: Seconds within which one that shows up may still come from a start whose answer was lost.
+        ledger: The folder, or the store, in which starts are remembered; by default `INFERLEASE_STATE_DIR`, else
+            the user's state directory. All clients that start on one account should share it.
 
     Attributes:
         instances: Start, find, stop instances.
@@ -70,7 +84,7 @@ class Client:
         converter: The cattrs converter that decodes answers; hooks registered on it are honoured.
 
     Raises:
-        InvalidArgumentError: `timeout` or `poll_interval` is not a positive number.
+        InvalidArgumentError: `timeout`, `poll_interval`, `settle_time` or `late_window` is not a positive number.
         ConfigurationError: `base_url` is not a URL to which secrets may be sent.
     """
 
@@ -85,10 +99,19 @@ class Client:
         poll_interval: float | None = None,
         proxy: str | bool | None = None,
         ssl: SSLContext | None = None,
+        exclusive: bool | None = None,
+        settle_time: float = 30.0,
+        late_window: float = 600.0,
+        ledger: LedgerPlace | None = None,
     ) -> None:
         timeout = checked_seconds("timeout", timeout)
         if poll_interval is not None:
             poll_interval = checked_seconds("poll_interval", poll_interval)
+        rules = StartRules(
+            exclusive=exclusive,
+            settle_time=checked_seconds("settle_time", settle_time),
+            late_window=checked_seconds("late_window", late_window),
+        )
         # anyio loads its backend when it is first used: a process that forks just then would hang in the child.
         import_module("anyio._backends._asyncio")
         self._transport = Transport(
@@ -102,14 +125,29 @@ class Client:
         lookup = Lookup(exchange, self.converter, poll_interval)
         prices = PriceList(exchange, self.converter)
         releaser = Releaser(exchange, lookup)
+        announcer = Announcer(prices)
         jobs = Jobs()
+        remembered = AsyncLedger(ledger, self._transport.base_url, lambda: exchange.account()[0])
+        late = LateStarts(lookup, remembered, releaser, announcer, jobs)
         self._core = Core(
             exchange=exchange,
             converter=self.converter,
             lookup=lookup,
             prices=prices,
             releaser=releaser,
-            starter=Starter(exchange, lookup, releaser, prices, jobs),
+            starter=Starter(
+                exchange,
+                lookup,
+                prices,
+                announcer,
+                remembered,
+                Reconciler(lookup, remembered, announcer, patience=timeout),
+                late,
+                rules,
+            ),
+            announcer=announcer,
+            ledger=remembered,
+            late=late,
             probe=Probe(self._transport, InferenceKey(inference_key)),
             jobs=jobs,
         )
@@ -132,6 +170,7 @@ class Client:
         on_progress: OnProgress | None = None,
         delete: bool = True,
         release_timeout: float = 120.0,
+        keep: bool = False,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -151,6 +190,8 @@ class Client:
             on_progress: Called with each change while waiting; may be async.
             delete: Delete the instance once it is stopped.
             release_timeout: Seconds at most until the instance is seen stopped.
+            keep: Leave the instance running at the end; it is yours from then on. If entering fails it is stopped
+                all the same.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -169,6 +210,7 @@ class Client:
             on_progress=on_progress,
             delete=delete,
             release_timeout=checked_seconds("release_timeout", release_timeout),
+            keep=keep,
         )
         return Lease(self._core, self.instances, args, options)
 
@@ -195,6 +237,12 @@ class Client:
     async def _close_on_keeper(self) -> None:
         self._transport.finished = True
         self._core.prices.abandon()
+        unresolved = self._core.late.abandon()
+        self._core.ledger.let_go()
+        if unresolved:
+            log.warning(
+                "%d starts whose answer was lost are unresolved: `inferlease reap` tells what came of them", unresolved
+            )
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

@@ -11,8 +11,9 @@ from attrs import define
 from . import _requests
 from ._convert import Listing, decode
 from ._core import Core
-from ._ensure import choose, resolve
+from ._ensure import choose
 from ._protocol import Action, member
+from ._spec import resolve
 from ._wait import Wait, watch
 from .errors import DecodeError, DetachedInstanceError
 from .objects import InstanceArgs, InstanceEvent, InstanceState
@@ -371,7 +372,7 @@ class Instances:
             advice=advice,
         )
         state = await wait.until_running(self._core.probe if probe else None)
-        self._core.starter.log_change(state, "usable", wait.elapsed)
+        self._core.announcer.change(state, "usable", wait.elapsed)
 
     async def _wait_until_stopped(self, instance: Instance, timeout: float) -> None:
         wait = Wait(
@@ -382,7 +383,7 @@ class Instances:
         )
         state = await wait.until_stopped()
         if state is not None:
-            self._core.starter.log_change(state, "stopped", wait.elapsed)
+            self._core.announcer.change(state, "stopped", wait.elapsed)
 
     def _watch(self, instance: Instance) -> AsyncGenerator[InstanceEvent, None]:
         return watch(self._core.lookup.poller(), instance.snapshot(), instance._assign)

@@ -30,6 +30,7 @@ class LeaseOptions:
     on_progress: OnProgress | None
     delete: bool
     release_timeout: float
+    keep: bool
 
 
 class Lease:
@@ -80,7 +81,11 @@ class Lease:
             self._core.probe.check()
         options = self._options
         start = self._start = self._core.begin(
-            self._args, is_lease=True, delete=options.delete, release_timeout=options.release_timeout
+            self._args,
+            is_lease=True,
+            delete=options.delete,
+            release_timeout=options.release_timeout,
+            timeout=options.timeout,
         )
         began = time.monotonic()
         try:
@@ -94,10 +99,12 @@ class Lease:
                 began=began,
                 advice="the lease stops it",
             )
+            if options.keep:
+                await start.keep()
         except BaseException as error:
-            await self._leave(error)
+            await self._leave(error, even_kept=True)
             raise
-        _keeper.call_unless_delivered(lambda: self._core.undo(start))
+        _keeper.call_unless_delivered(lambda: self._core.undo(start, even_kept=True))
         return instance
 
     async def _started(self, start: PendingStart) -> InstanceState:
@@ -116,31 +123,36 @@ class Lease:
     async def release(self) -> None:
         """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
 
+        With `keep` the instance is left running. One that was stopped in between and started again is left too:
+        the lease has ended with its first stop.
         A caller that is cancelled or interrupted no longer waits; the release goes on.
 
         Raises:
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
             StartOutcomeUnknownError: It is not known whether there is one: the error has the candidates.
         """
+        await self._release(even_kept=False)
+
+    async def _release(self, *, even_kept: bool) -> None:
         start = self._start
         if start is None or not start.is_ours:
             return
-        job = self._core.undo(start)
+        job = self._core.undo(start, even_kept=even_kept)
         state: InstanceState | None = None
         with anyio.CancelScope(shield=True):
             state = await job.wait()
         if state is not None and self._instance is not None:
             self._instance._assign(state)
 
-    async def _leave(self, error: BaseException) -> None:
+    async def _leave(self, error: BaseException, *, even_kept: bool = False) -> None:
         """Release because of `error`, which is never replaced: trouble becomes a note on it."""
         if isinstance(error, GeneratorExit):
             # The coroutine is being thrown away and can't wait any more; the keeper does.
             if self._start is not None and self._start.is_ours:
-                self._core.undo(self._start)
+                self._core.undo(self._start, even_kept=even_kept)
             return
         try:
-            await self.release()
+            await self._release(even_kept=even_kept)
         except Exception as trouble:  # noqa: BLE001 (whatever it is, it must not replace the user's error)
             if trouble is not error:
                 error.add_note(str(trouble))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from os import PathLike
 from typing import Literal, Protocol, TypeAlias
 
 from attrs import field, frozen
 
 from .objects import InstanceArgs
 
-__all__ = ["Ending", "Intent", "Journal", "Ledger", "Owner", "SpecLock", "StartRecord", "now"]
+__all__ = ["Ending", "Intent", "Journal", "Ledger", "LedgerPlace", "Owner", "SpecLock", "StartRecord", "now"]
 
 Ending: TypeAlias = Literal["stopped", "handed over", "refused", "not found"]
 """How a start ended: its instance was seen stopped (or is gone); it became the user's; it was not carried out;
@@ -144,3 +145,7 @@ class Ledger(Protocol):
     def take_over(self, record: StartRecord) -> Journal | None:
         """Own the open journal of a dead owner, `None` if its owner lives, or it has ended meanwhile."""
         ...
+
+
+LedgerPlace: TypeAlias = str | PathLike[str] | Ledger
+"""A folder for journals, or a store of one's own."""

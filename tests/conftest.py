@@ -18,6 +18,7 @@ from tests.fault_rows import pytest_collection_finish, pytest_deselected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from aioresponses import aioresponses
 
@@ -159,13 +160,24 @@ def either(world: World) -> Api:
 
 
 @pytest_asyncio.fixture
-async def client(emulator: FaultyEmulator, either: Api) -> AsyncIterator[Client]:
-    """A client of `emulator` that polls fast; whatever it still has to do ends before the emulator does."""
+async def client(request: pytest.FixtureRequest, emulator: FaultyEmulator, either: Api) -> AsyncIterator[Client]:
+    """A client of `emulator` that polls fast; whatever it still has to do ends before the emulator does.
+
+    `tests.worlds.connected` gives it other options.
+    """
     from tests.emulator.support import until
 
-    async with either.connect(emulator, poll_interval=0.02) as entered:
+    options: dict[str, Any] = {"poll_interval": 0.02, "settle_time": 0.2} | getattr(request, "param", {})
+    async with either.connect(emulator, **options) as entered:
         yield entered
     await until(lambda: not entered._core.jobs._open)
+
+
+@pytest_asyncio.fixture
+async def stranger(emulator: FaultyEmulator, tmp_path: Path) -> AsyncIterator[Client]:
+    """Somebody else on the same account, whose starts our ledger knows nothing of."""
+    async with emulator.client(poll_interval=0.02, ledger=tmp_path / "a ledger of their own") as entered:
+        yield entered
 
 
 @pytest.fixture
@@ -174,7 +186,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     from inferlease._retry import Backoff
 
     monkeypatch.setattr("inferlease._exchange.Backoff", lambda: Backoff(first=0.0, most=0.0))
-    monkeypatch.setattr("inferlease._start.RECONCILE_AFTER", 0.0)
+    monkeypatch.setattr("inferlease._reconcile.RECONCILE_AFTER", 0.0)
     monkeypatch.setattr("inferlease._lookup.LIST_INTERVAL", 0.0)
 
 

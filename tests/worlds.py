@@ -14,6 +14,7 @@ from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
+import pytest
 from attrs import frozen
 
 import inferlease
@@ -118,6 +119,11 @@ async def _iterate(function: Callable[..., Any], args: tuple[Any, ...], kwargs: 
             yield clothed(item)
     finally:
         await _in_thread(items.close)
+
+
+def connected(**options: object) -> pytest.MarkDecorator:
+    """Give the fixture `client` these options."""
+    return pytest.mark.parametrize("client", [options], indirect=True, ids=["-".join(options)])
 
 
 @frozen

@@ -11,6 +11,7 @@ from cattrs import Converter
 
 from inferlease import client as _async
 from inferlease.instances import OnProgress
+from inferlease.ledger import LedgerPlace
 
 from . import _bridge, _facade
 from .account import Account
@@ -43,6 +44,14 @@ class Client(_facade.Facade[_async.Client]):
         poll_interval: Seconds between polls while waiting; by default adaptive, from 0.5 to 15.
         proxy: URL of a proxy; `None` takes it from `HTTPS_PROXY` and `NO_PROXY`, `False` uses none.
         ssl: A context of your own, such as one for a private certificate authority.
+        exclusive: Whether nobody outside this ledger starts the same specs on this account; it decides what is
+            done about a start whose answer was lost. `True`: an instance that fits is taken for the lost one,
+            and where none shows the start is sent again. `False`: never; what it may have made is told. `None`:
+            as `True`, as long as the account shows no live instance that the ledger does not know.
+        settle_time: Seconds within which a new instance shows in the server's list.
+        late_window: Seconds within which one that shows up may still come from a start whose answer was lost.
+        ledger: The folder, or the store, in which starts are remembered; by default `INFERLEASE_STATE_DIR`, else
+            the user's state directory. All clients that start on one account should share it.
 
     Attributes:
         instances: Start, find, stop instances.
@@ -52,7 +61,7 @@ class Client(_facade.Facade[_async.Client]):
         converter: The cattrs converter that decodes answers; hooks registered on it are honoured.
 
     Raises:
-        InvalidArgumentError: `timeout` or `poll_interval` is not a positive number.
+        InvalidArgumentError: `timeout`, `poll_interval`, `settle_time` or `late_window` is not a positive number.
         ConfigurationError: `base_url` is not a URL to which secrets may be sent.
     """
 
@@ -67,6 +76,10 @@ class Client(_facade.Facade[_async.Client]):
         poll_interval: float | None = None,
         proxy: str | bool | None = None,
         ssl: SSLContext | None = None,
+        exclusive: bool | None = None,
+        settle_time: float = 30.0,
+        late_window: float = 600.0,
+        ledger: LedgerPlace | None = None,
     ) -> None:
         self._inner = _async.Client(
             client_id,
@@ -77,6 +90,10 @@ class Client(_facade.Facade[_async.Client]):
             poll_interval=poll_interval,
             proxy=proxy,
             ssl=ssl,
+            exclusive=exclusive,
+            settle_time=settle_time,
+            late_window=late_window,
+            ledger=ledger,
         )
         self.converter: Converter = self._inner.converter
         self.instances: Instances = Instances._of(self._inner.instances)
@@ -98,6 +115,7 @@ class Client(_facade.Facade[_async.Client]):
         on_progress: OnProgress | None = None,
         delete: bool = True,
         release_timeout: float = 120.0,
+        keep: bool = False,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -117,6 +135,8 @@ class Client(_facade.Facade[_async.Client]):
             on_progress: Called with each change while waiting.
             delete: Delete the instance once it is stopped.
             release_timeout: Seconds at most until the instance is seen stopped.
+            keep: Leave the instance running at the end; it is yours from then on. If entering fails it is stopped
+                all the same.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -133,6 +153,7 @@ class Client(_facade.Facade[_async.Client]):
             on_progress=_bridge.in_caller(on_progress),
             delete=delete,
             release_timeout=release_timeout,
+            keep=keep,
         )
         return Lease._of(inner)
 

@@ -51,6 +51,8 @@ class Lease(_facade.Facade[_async.Lease]):
     def release(self) -> None:
         """Stop the instance, and wait until it is seen stopped or `release_timeout` is over. Idempotent.
 
+        With `keep` the instance is left running. One that was stopped in between and started again is left too:
+        the lease has ended with its first stop.
         A caller that is interrupted no longer waits; the release goes on.
 
         Raises:

@@ -1,0 +1,109 @@
+"""Which instances of the account may be what a start has made whose answer was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from ._async_ledger import AsyncLedger, is_unresolved
+from ._convert import Listing
+from ._lookup import Lookup
+from ._requests import is_valid_id
+from ._spec import fits, lacks_an_argument, may_fit
+from .errors import InferleaseError, NotFoundError
+from .ledger import Intent, StartRecord
+from .objects import InstanceState
+
+__all__ = ["Sighting", "baseline", "sight"]
+
+
+@frozen
+class Sighting:
+    """What one look at the account shows of a start whose answer was lost.
+
+    Attributes:
+        fitting: New, live, unknown to the ledger, and equal on every argument that was sent.
+        doubtful: Ids of those that may be, but can't be read or may come from another start of the ledger.
+        is_exclusive: Whether nobody outside the ledger starts this spec.
+        unresolved: How many starts of this spec the ledger has whose outcome it does not know.
+    """
+
+    fitting: tuple[InstanceState, ...]
+    doubtful: tuple[str, ...]
+    is_exclusive: bool
+    unresolved: int
+
+    @property
+    def is_adoptable(self) -> bool:
+        """Whether each of the fitting instances is provably of this ledger."""
+        return self.is_exclusive and 0 < len(self.fitting) <= self.unresolved
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is provably nothing that this start has made, as far as this look tells."""
+        return self.is_exclusive and not self.fitting and not self.doubtful
+
+
+async def baseline(lookup: Lookup, ledger: AsyncLedger) -> tuple[frozenset[str], frozenset[str]]:
+    """Ids of all instances that there are, and of those which are live and unknown to the ledger."""
+    listing = await lookup.list()
+    ids = _ids(listing)
+    stopped = {state.instance_id for state in listing if state.is_stopped}
+    return frozenset(ids), frozenset(ids - stopped - await ledger.known(ids))
+
+
+async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Listing[InstanceState]) -> Sighting:
+    """What a list of the account shows of a start. Raises LedgerError."""
+    # After the list was read, so that whatever was claimed meanwhile is known.
+    known = await ledger.known(_ids(listing))
+    unresolved = [record for record in await ledger.open_records() if is_unresolved(record)]
+    others = [record for record in unresolved if record.intent.spec != intent.spec]
+    fitting: list[InstanceState] = []
+    doubtful = [bad.id for bad in listing.invalid if bad.id and bad.id not in known and bad.id not in intent.baseline]
+    is_alone = not any(bad.id is None or (bad.id in intent.baseline and bad.id not in known) for bad in listing.invalid)
+    for listed in listing:
+        if listed.is_stopped or listed.instance_id in known:
+            continue
+        if listed.instance_id in intent.baseline:
+            is_alone = False
+            continue
+        try:
+            state = await _whole(lookup, intent, listed)
+        except NotFoundError:
+            continue
+        except InferleaseError:
+            doubtful.append(listed.instance_id)
+            continue
+        is_another_starts = _may_come_from(others, state)
+        if not fits(intent.args, state.instance_args):
+            is_alone = is_alone and is_another_starts
+        elif is_another_starts:
+            doubtful.append(state.instance_id)
+        else:
+            fitting.append(state.snapshot())
+    is_exclusive = intent.exclusive is True or (intent.exclusive is None and is_alone and not intent.foreign)
+    return Sighting(
+        tuple(fitting),
+        tuple(doubtful),
+        is_exclusive,
+        sum(record.intent.spec == intent.spec for record in unresolved),
+    )
+
+
+def _ids(listing: Listing[InstanceState]) -> set[str]:
+    return {state.instance_id for state in listing} | {bad.id for bad in listing.invalid if bad.id is not None}
+
+
+async def _whole(lookup: Lookup, intent: Intent, listed: InstanceState) -> InstanceState:
+    """The instance with every argument that was asked for, as far as the server tells it."""
+    is_unclear = lacks_an_argument(intent.args, listed.instance_args) and may_fit(intent.args, listed.instance_args)
+    return await lookup.get(listed.instance_id) if is_unclear and is_valid_id(listed.instance_id) else listed
+
+
+def _may_come_from(records: Iterable[StartRecord], state: InstanceState) -> bool:
+    """Whether any of these starts may have made an instance."""
+    return any(
+        state.instance_id not in record.intent.baseline and may_fit(record.intent.args, state.instance_args)
+        for record in records
+    )

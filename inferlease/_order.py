@@ -1,0 +1,98 @@
+"""What somebody wants to have started, for as long as they want it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeVar
+
+from attrs import frozen
+
+from .errors import InferleaseError
+from .ledger import Journal
+from .objects import InstanceArgs
+
+__all__ = ["Claim", "Order"]
+
+T = TypeVar("T")
+
+
+@frozen(eq=False)
+class Claim:
+    """An instance that is provably what was ordered.
+
+    Attributes:
+        journal: Of the POST that started it.
+        instance_id: Its id.
+        is_answered: Whether an answer to the POST itself carried the id.
+    """
+
+    journal: Journal
+    instance_id: str
+    is_answered: bool
+
+
+class Order:
+    """One instance that is to be started, and what came of it.
+
+    Args:
+        args: What to start.
+        kind: Whether a lease will own it.
+        deadline: Monotonic time after which nothing is sent again; `None` for none.
+        on_claim: Called once it is known what was started.
+
+    Attributes:
+        claim: What was started, as soon as that is known.
+    """
+
+    def __init__(
+        self,
+        args: InstanceArgs,
+        kind: Literal["lease", "start"],
+        *,
+        deadline: float | None = None,
+        on_claim: Callable[[Claim], None],
+    ) -> None:
+        self.args = args
+        self.kind: Literal["lease", "start"] = kind
+        self.deadline = deadline
+        self.claim: Claim | None = None
+        self._on_claim = on_claim
+        self._given_up = False
+        self._preparing: asyncio.Task[Any] | None = None
+
+    def claimed(self, claim: Claim) -> None:
+        """This is what was started."""
+        self.claim = claim
+        self._on_claim(claim)
+
+    @property
+    def is_wanted(self) -> bool:
+        return not self._given_up
+
+    def give_up(self) -> None:
+        """Nothing is sent for it from here on. Callable from any thread."""
+        self._given_up = True
+
+    def abandon(self) -> None:
+        """Give it up, and don't wait for what only prepares it. Runs on the keeper."""
+        self.give_up()
+        if self._preparing is not None:
+            self._preparing.cancel()
+
+    async def prepare(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of work that changes nothing; raises InferleaseError once the order is given up."""
+        self._preparing = task = asyncio.ensure_future(work)
+        if self._given_up:
+            task.cancel()
+        await asyncio.wait([task])
+        self._preparing = None
+        if task.cancelled():
+            raise self.given_up()
+        return task.result()
+
+    def given_up(self) -> InferleaseError:
+        """The error of an order that was given up before it was sent."""
+        return InferleaseError(
+            f"the start of {self.args.model_id} was given up before it was sent: nothing was started"
+        )
