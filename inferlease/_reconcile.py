@@ -72,7 +72,8 @@ class Reconciler:
             except StartOutcomeUnknownError:
                 raise
             except InferleaseError as error:
-                if isinstance(error, LedgerError) or time.monotonic() >= settles_at + self.patience:
+                is_hopeless = not error._passes or time.monotonic() >= settles_at + self.patience
+                if isinstance(error, LedgerError) or (is_settled and is_hopeless):
                     raise self._unknown(order, cause, f"and the instances could not be listed: {error}") from cause
             pause = min(max(pause * 1.5, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             left = settles_at - time.monotonic()

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import signal
 import socket
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -106,10 +107,11 @@ def _loopback_only() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in list(os.environ):
         if name.upper().startswith(SCRUBBED_PREFIXES) or name.upper() in SCRUBBED_NAMES:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("INFERLEASE_STATE_DIR", str(tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}"))
 
 
 @pytest.fixture(autouse=True)

@@ -325,9 +325,9 @@ async def test_a_lease_whose_start_stayed_open_says_what_may_be_billed(
     hurried: None, emulator: Emulator, either: Api
 ) -> None:
     emulator.inject(Fault("hang_after", "start"))
-    async with either.connect(emulator, timeout=0.3, settle_time=0.1, exclusive=False) as client:
+    async with either.connect(emulator, timeout=1.0, settle_time=0.1, exclusive=False) as client:
         with pytest.raises(WaitTimeoutError) as caught:
-            await client.lease(MODEL, timeout=0.01).acquire()
+            await client.lease(MODEL, timeout=0.5).acquire()
     (billed,) = emulator.books().still_billed
     (note,) = caught.value.__notes__
     assert f"stop it with: inferlease stop {billed}" in note

@@ -56,6 +56,7 @@ class RunningEmulator:
             inference_key=self.inference_key,
             poll_interval=poll_interval,
             proxy=False,
+            ledger=self.variables["INFERLEASE_STATE_DIR"],
         )
 
     async def books(self) -> Books:

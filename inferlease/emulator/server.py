@@ -1,12 +1,16 @@
 """The emulator: one server on a thread and loop of its own."""
 
 import asyncio
+import secrets
 import shlex
+import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -123,6 +127,8 @@ class Emulator:
         self._upstream = None if upstream is None else Upstream(upstream, upstream_key)
         self._inference = Inference(fleet=self._fleet, tokens=self._tokens, clock=self._clock, upstream=self._upstream)
         self._gate = Gate(Injector(faults, seed, self._tokens.revoke))
+        # Made by whoever starts something; nobody else guesses its name.
+        self._state = Path(tempfile.gettempdir()) / f"inferlease-emulator-{secrets.token_hex(8)}"
         self._root: str | None = None
         self._thread: threading.Thread | None = None
         self._ready: Future[None] = Future()
@@ -194,12 +200,16 @@ class Emulator:
         return Client(**(self._client_settings() | overrides))
 
     def environment(self) -> dict[str, str]:
-        """The environment variables with which a client reaches this emulator."""
+        """The environment variables with which a client reaches this emulator.
+
+        `INFERLEASE_STATE_DIR` among them: what is started here is forgotten with the emulator.
+        """
         return {
             "CORTECS_API_BASE_URL": self.base_url,
             "CORTECS_CLIENT_ID": CLIENT_ID,
             "CORTECS_CLIENT_SECRET": CLIENT_SECRET,
             "INFERLEASE_INFERENCE_KEY": INFERENCE_KEY,
+            "INFERLEASE_STATE_DIR": str(self._state),
         }
 
     def export_lines(self) -> list[str]:
@@ -257,6 +267,7 @@ class Emulator:
             "client_secret": CLIENT_SECRET,
             "base_url": self.base_url,
             "inference_key": INFERENCE_KEY,
+            "ledger": self._state,
         }
 
     def _start_thread(self) -> None:
@@ -288,6 +299,7 @@ class Emulator:
             self._ready.set_exception(error)
         finally:
             self._clock.stop()
+            shutil.rmtree(self._state, ignore_errors=True)
 
     async def _serve(self, listener: socket.socket, root: str) -> None:
         self._loop = asyncio.get_running_loop()

@@ -172,6 +172,7 @@ def test_the_environment_and_its_export_lines() -> None:
             "CORTECS_CLIENT_ID": "emulator",
             "CORTECS_CLIENT_SECRET": "emulator",
             "INFERLEASE_INFERENCE_KEY": "emulator",
+            "INFERLEASE_STATE_DIR": str(emulator._state),
         }
         words = [shlex.split(line) for line in emulator.export_lines()]
         assert words == [["export", f"{name}={value}"] for name, value in emulator.environment().items()]
