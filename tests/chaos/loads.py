@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ SETTLE_TIME, LATE_WINDOW = 1.0, 6.0
 AT_ONCE = 8
 LOOKED_FOR = 60.0
 """Seconds within which what shows up late has to be stopped."""
+ACCOUNTS_AT_ONCE = 6
 SECONDS_PER_CYCLE = 20.0
 """More than a cycle takes, eight at a time, on a busy machine."""
 
@@ -33,6 +35,12 @@ def plan_of(cycles: int, **changes: object) -> Plan:
     """Cycles of one spec, many at a time."""
     plan = Plan(MODEL, cycles=cycles, at_once=AT_ONCE, settle_time=SETTLE_TIME, late_window=LATE_WINDOW)
     return evolve(plan, **changes)
+
+
+def for_each(seeds: Sequence[int], load: Callable[[int], Figures]) -> dict[int, Figures]:
+    """The figures of a load by its seed, each on an account of its own, several of them at the same time."""
+    with ThreadPoolExecutor(ACCOUNTS_AT_ONCE) as pool:
+        return dict(zip(seeds, pool.map(load, seeds), strict=True))
 
 
 def lease_cycles(world: str, seed: int, cycles: int, *, reconciles: bool = True) -> Figures:
