@@ -24,6 +24,7 @@ class Figures:
         late: Those of them that came when the settle time was over.
         billed: Those of them whose bill still grows.
         unsaid: Those of the billed that no error and no warning names.
+        said: The errors and warnings that name the others.
         unused: Those of the started that no body used.
         shared: Ids that two bodies had.
         touched: Foreign ids that somebody else asked to restart, stop or delete.
@@ -39,6 +40,7 @@ class Figures:
     late: int
     billed: list[str]
     unsaid: list[str]
+    said: list[str]
     unused: int
     shared: list[str]
     touched: list[str]
@@ -64,10 +66,8 @@ def judge(books: Any, workers: Sequence[Worker], *, cycles: int, seen_late: floa
     foreign = {entry["instance_id"] for entry in entries if entry["started_by"] == FOREIGN}
     answered = [told["id"] for worker in workers for told in worker.events("answered")]
     failed = [told for worker in workers for told in worker.events("failed")]
-    said = "\n".join(
-        [told["said"] for worker in workers for told in worker.told if "said" in told]
-        + [worker.said() for worker in workers]
-    )
+    said = [told["said"] for worker in workers for told in worker.told if "said" in told]
+    said += [worker.said() for worker in workers]
     billed = [entry["instance_id"] for entry in ours if not entry["billed_until_stopped"]]
     return Figures(
         cycles=cycles,
@@ -75,7 +75,8 @@ def judge(books: Any, workers: Sequence[Worker], *, cycles: int, seen_late: floa
         started=len(ours),
         late=sum(entry["late_by"] > seen_late for entry in ours),
         billed=billed,
-        unsaid=[instance_id for instance_id in billed if instance_id not in said],
+        unsaid=[instance_id for instance_id in billed if not any(instance_id in text for text in said)],
+        said=[text for text in said if any(instance_id in text for instance_id in billed)],
         unused=len({entry["instance_id"] for entry in ours} - set(answered)),
         shared=[instance_id for instance_id, number in Counter(answered).items() if number > 1],
         touched=sorted(

@@ -29,10 +29,16 @@ def main() -> None:
 @click.option("--cycles", default=500, show_default=True)
 @click.option("--unreconciled", is_flag=True, help="Without what looks for the instances of starts left open.")
 @click.option("--details", is_flag=True, help="Also the errors in full, and the faults by kind.")
-def cycles(*, world: str, seeds: tuple[int, ...], cycles: int, unreconciled: bool, details: bool) -> None:
-    """Lease cycles through faults of every kind."""
-    for seed in seeds_or_random(seeds):
-        figures = loads.lease_cycles(world, seed, cycles, reconciles=not unreconciled)
+@click.option("--late-window", default=loads.LATE_WINDOW, show_default=True, help="Seconds.")
+def cycles(
+    *, world: str, seeds: tuple[int, ...], cycles: int, unreconciled: bool, details: bool, late_window: float
+) -> None:
+    """Lease cycles through faults of every kind; several seeds at the same time."""
+
+    def load(seed: int) -> Figures:
+        return loads.lease_cycles(world, seed, cycles, reconciles=not unreconciled, late_window=late_window)
+
+    for seed, figures in loads.for_each(seeds_or_random(seeds), load).items():
         show(f"{world}, seed {seed}", figures, details=details)
 
 
@@ -91,7 +97,7 @@ def stop(*, polls: int, releases: int) -> None:
 def show(title: str, figures: Figures, *, details: bool) -> None:
     click.echo(f"{title}: {figures}")
     if details:
-        click.echo("\n".join([*figures.untyped[:5], repr(figures.faults), f"billed: {figures.billed}"]))
+        click.echo("\n".join([*figures.untyped[:5], *figures.said, repr(figures.faults), f"billed: {figures.billed}"]))
 
 
 if __name__ == "__main__":

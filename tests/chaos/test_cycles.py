@@ -39,13 +39,13 @@ def assert_clean(figures: Figures) -> None:
 
 @pytest.mark.storm
 @pytest.mark.timeout(4 * 3600)
-@pytest.mark.parametrize("world", ["async", "sync"])
+@pytest.mark.parametrize("through", ["async", "sync"])
 def test_leases_start_once_and_leave_nothing_billed(
-    world: str, seeds: list[int], is_full: bool, show: Callable[[str], None]
+    through: str, seeds: list[int], is_full: bool, show: Callable[[str], None]
 ) -> None:
     cycles = CYCLES_IN_FULL if is_full else CYCLES
-    by_seed = loads.for_each(seeds, lambda seed: loads.lease_cycles(world, seed, cycles))
-    show_all(show, world, by_seed)
+    by_seed = loads.for_each(seeds, lambda seed: loads.lease_cycles(through, seed, cycles))
+    show_all(show, through, by_seed)
     delivered = sum((figures.faults for figures in by_seed.values()), Counter[str]())
     show(f"{delivered.total()} faults, least often: {delivered.most_common()[-3:]}")
     for figures in by_seed.values():

@@ -19,13 +19,13 @@ SIGNALLED_IN_FULL = {"five SIGINTs": 200, "SIGTERM, then SIGKILL": 100}
 
 @pytest.mark.storm
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("world", ["async", "sync"])
+@pytest.mark.parametrize("through", ["async", "sync"])
 @pytest.mark.parametrize("phase", kills.HOLDS)
 def test_what_a_killed_process_left_is_recovered_and_nothing_else_is_touched(
-    phase: str, world: str, is_full: bool, show: Callable[[str], None]
+    phase: str, through: str, is_full: bool, show: Callable[[str], None]
 ) -> None:
-    killed = kills.killed_in(phase, world, KILLS_IN_FULL if is_full else KILLS)
-    show(f"{world}, {phase}: {killed}")
+    killed = kills.killed_in(phase, through, KILLS_IN_FULL if is_full else KILLS)
+    show(f"{through}, {phase}: {killed}")
     assert killed.reaps == []
     assert killed.billed == []
     assert killed.disturbed == []
@@ -33,13 +33,13 @@ def test_what_a_killed_process_left_is_recovered_and_nothing_else_is_touched(
 
 @pytest.mark.storm
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("world", ["async", "sync"])
+@pytest.mark.parametrize("through", ["async", "sync"])
 @pytest.mark.parametrize("how", get_args(kills.Signals))
 def test_a_process_that_is_asked_to_end_leaves_nothing_billed(
-    how: kills.Signals, world: str, seeds: list[int], is_full: bool, show: Callable[[str], None]
+    how: kills.Signals, through: str, seeds: list[int], is_full: bool, show: Callable[[str], None]
 ) -> None:
     number = SIGNALLED_IN_FULL[how] if is_full else SIGNALLED
     seed = seeds[-1]
-    killed = kills.signalled(how, world, seed, number)
-    show(f"{world}, {how}, seed {seed}: {killed}")
+    killed = kills.signalled(how, through, seed, number)
+    show(f"{through}, {how}, seed {seed}: {killed}")
     assert killed.billed == []
