@@ -45,12 +45,16 @@ class AsyncLedger:
         where: As `Client(ledger=…)`.
         base_url: Of the API.
         client_id: Tells whose account it is; asked for when the ledger is opened.
+
+    Attributes:
+        is_alone: Whether every live instance that this client has ever seen may come from a start of the ledger.
     """
 
     def __init__(self, where: LedgerPlace | None, base_url: str, client_id: Callable[[], str]) -> None:
         self._where = where
         self._base_url = base_url
         self._client_id = client_id
+        self.is_alone = True
         self._ledger: Ledger | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
         self._journals: set[Journal] = set()
