@@ -22,8 +22,8 @@ STARTUP = 0.1
 LIST_LAG = 0.2
 LATE = (0.0, 0.0, 0.3, 2.5)
 """Seconds by which the instances of starts that were left open are late, in turn: within the settle time, or not."""
-SETTLE_TIME, LATE_WINDOW = 1.0, 20.0
-"""Seconds; in the proportion of what a client has by default."""
+SETTLE_TIME, LATE_WINDOW = 1.0, 60.0
+"""Seconds; what is late is looked for every 20 s, whatever the window is."""
 AT_ONCE = 8
 LOOKED_FOR = 60.0
 """Seconds within which what shows up late has to be stopped."""
