@@ -10,11 +10,13 @@ from tests.chaos import reporting
 from tests.chaos.reporting import Plan, tell, tell_error
 
 
-def cycle(client: Cortecs, plan: Plan, number: int) -> None:
+def cycle(plan: Plan, number: int) -> None:
+    client = Cortecs()  # one each: a client whose token is refused never gets another
     try:
         instance = client.start(plan.model, poll_interval=plan.poll_interval)
         try:
-            instance = client.get_instance(instance.instance_id)  # what `start` returns may have no base URL yet
+            while not instance.base_url:  # what `start` takes for running may not be
+                instance = client.get_instance(instance.instance_id)
             reporting.ask(instance.base_url, plan.model)
             tell("answered", number=number, id=instance.instance_id)
             if plan.stays:
@@ -28,13 +30,12 @@ def cycle(client: Cortecs, plan: Plan, number: int) -> None:
 
 def main() -> None:
     plan = reporting.read_plan()
-    client = Cortecs()
     tell("ready", lacks=[])
     if plan.cycles == 1:
-        cycle(client, plan, 0)
+        cycle(plan, 0)
     else:
         with ThreadPoolExecutor(plan.at_once) as pool:
-            list(pool.map(lambda number: cycle(client, plan, number), range(plan.cycles)))
+            list(pool.map(lambda number: cycle(plan, number), range(plan.cycles)))
     tell("done")
     if not plan.stays:
         reporting.take_line()
