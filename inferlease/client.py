@@ -13,7 +13,7 @@ from typing import Self
 import anyio
 from cattrs import Converter
 
-from . import _keeper, _requests
+from . import _keeper, _requests, _sigterm
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
 from ._auth import Credentials, InferenceKey
@@ -228,6 +228,7 @@ class Client:
             try:
                 await _released(releases)
             finally:
+                _sigterm.restore_unless_held()
                 closing = self._core.jobs.close(self._close_on_keeper)
                 if not _keeper.is_here():
                     await self._transport.close()

@@ -181,7 +181,7 @@ async def test_the_timeout_of_a_lease_covers_its_start(client: Client, emulator:
     with emulator.hold("start", "unanswered") as hold:
         entering = asyncio.create_task(client.lease(MODEL, timeout=0.3).acquire())
         await hold.arrived_async()
-        while not next(iter(client._core.held))._order._given_up:  # noqa: ASYNC110 - nothing tells of the giving up
+        while not next(iter(client._core.held))._order.is_given_up:  # noqa: ASYNC110 - nothing tells of the giving up
             await asyncio.sleep(0.005)
     with pytest.raises(TimeoutError, match="was not answered within"):
         await entering
