@@ -66,8 +66,18 @@ class AsyncLedger:
         self._journals.add(journal)
         return journal
 
-    async def acquire(self, spec: str) -> HeldLock:
-        """The lock of a spec, once it is free."""
+    async def acquire(self, spec: str, *, patience: float) -> HeldLock:
+        """The lock of a spec, once it is free; raises LedgerError if it is not within `patience` seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                return await self._acquired(spec)
+        except TimeoutError:
+            raise LedgerError(
+                f"another start of the same spec has held its lock for {patience:g} s: nothing was started; "
+                "`inferlease leases` shows what is being started"
+            ) from None
+
+    async def _acquired(self, spec: str) -> HeldLock:
         ledger, here = await self._opened(), self._lock_here(spec)
         await here.acquire()
         try:

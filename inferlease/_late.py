@@ -114,7 +114,8 @@ class LateStarts:
             first = min(start.until for start in self._unresolved)
             await _woken(showed, min(LOOK_EVERY, max(first - time.monotonic(), 0.0)))
             showed.clear()
-            await self.look()
+            # A job: what it has claimed is to be stopped, even if the client is closed meanwhile.
+            await self._jobs.submit(self.look, bound=_RELEASE_TIMEOUT).wait()
             await asyncio.sleep(_LEAST_PAUSE)
 
     def _listed(self, listing: Listing[InstanceState]) -> None:

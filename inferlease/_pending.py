@@ -99,7 +99,7 @@ class PendingStart:
     def _seen_stopped(self) -> None:
         """Its first stop ends the lease of an instance: whoever starts it again owns that."""
         claim, self._was_stopped = self._order.claim, True
-        if claim is not None:
+        if claim is not None and self.is_ours:
             self._jobs.submit(lambda: self._starter.ledger.end(claim.journal, "stopped"), bound=_WRITING)
 
     async def taken(self) -> InstanceState:
@@ -155,7 +155,7 @@ class PendingStart:
 
     def warn_if_forgotten(self) -> None:
         """A ResourceWarning for a lease that nobody released."""
-        if self.is_lease and self.is_ours and not self._order.is_given_up:
+        if self.is_lease and self.is_ours and not self._is_kept and not self._order.is_given_up:
             warnings.warn(
                 f"a lease of {self._args.model_id} was never released; "
                 "it is when its client is closed, or when the interpreter exits",
@@ -193,13 +193,16 @@ class PendingStart:
         if self._is_kept:
             await self._leave(claim, "is kept")
             return None
-        if self._was_stopped and await self._runs_again(claim):
-            await self._leave(claim, "was stopped and has been started again: it is left as it is")
+        if self._was_stopped and await self._may_run_again(claim):
+            await self._leave(claim, "has stopped once and may have been started again: it is left as it is")
             return None
         return await self._released(claim)
 
-    async def _runs_again(self, claim: Claim) -> bool:
-        state = await self._starter.lookup.find(claim.instance_id)
+    async def _may_run_again(self, claim: Claim) -> bool:
+        try:
+            state = await self._starter.lookup.find(claim.instance_id)
+        except InferleaseError:
+            return True
         return state is not None and not state.is_stopped
 
     async def _leave(self, claim: Claim, why: str) -> None:
