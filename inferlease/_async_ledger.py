@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from ._ledgers import account_key, open_ledger
 from .errors import LedgerError
 from .ledger import Ending, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, now
 
@@ -157,6 +156,9 @@ class AsyncLedger:
 
     async def _opened(self) -> Ledger:
         if self._ledger is None:
+            # Here, for whoever only reads needs none of it.
+            from ._ledgers import account_key, open_ledger
+
             account = account_key(self._base_url, self._client_id())
             opened = await _aside(lambda: open_ledger(self.place, account))
             if self._ledger is None:
