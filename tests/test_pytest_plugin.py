@@ -1,4 +1,4 @@
-"""The fixtures for users' own tests, as a suite of theirs sees them: each test runs one in a process of its own."""
+"""The fixtures for users' own tests, as a suite of theirs sees them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import pytest
+
+from inferlease.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,15 +28,23 @@ def anyio_backend():
 runs_loops = pytest.mark.parametrize("runner", ["asyncio", "anyio"])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    """Have all of the package imported here: what a suite within this process imports is forgotten with it."""
+    with Emulator(seconds_per_step=0.0) as emulator, emulator.sync_client() as client:
+        client.instances.list()
+
+
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> Suite:
-    """Runs the tests of a text, with warnings as errors."""
+    """Runs the tests of a text, with warnings as errors, in this process or in one of its own."""
 
-    def run(text: str, *arguments: str, ini: str = "") -> pytest.RunResult:
+    def run(text: str, *arguments: str, ini: str = "", in_process: bool = True) -> pytest.RunResult:
         pytester.makeini(f"[pytest]\nfilterwarnings = error\naddopts = --strict-markers --strict-config\n{ini}\n")
         pytester.makepyfile(test_suite=HEAD + text)
-        # A plugin of an event loop warns of what nobody has configured.
-        return pytester.runpytest_subprocess("-W", "ignore::pytest.PytestDeprecationWarning", *arguments)
+        # A plugin of event loops warns of what nobody has configured.
+        flags = ("-W", "ignore::pytest.PytestDeprecationWarning", *arguments)
+        return pytester.runpytest_inprocess(*flags) if in_process else pytester.runpytest_subprocess(*flags)
 
     return run
 
@@ -56,6 +66,7 @@ def test_nothing(pytestconfig):
 """,
         "-p",
         "inferlease",
+        in_process=False,
     )
     found.assert_outcomes(passed=1)
 
@@ -77,6 +88,7 @@ def test_async(inferlease_client, no_leaks):
         "no:asyncio",
         "-p",
         "no:anyio",
+        in_process=False,
     )
     found.assert_outcomes(passed=2)
 
@@ -313,8 +325,11 @@ def test_a_fault_of_the_test_does_not_keep_its_end_waiting(suite: Suite) -> None
     found = suite("""
 from inferlease.emulator import Fault
 
+LEASES = []
+
 @pytest.mark.inferlease_emulator(faults=[Fault("status_503", "stop")])
 def test_never_stops(inferlease_sync_client):
-    inferlease_sync_client.lease(MODEL).acquire()
-""", "-W", "ignore::pytest.PytestUnraisableExceptionWarning", "--timeout=20")  # fmt: skip
+    LEASES.append(inferlease_sync_client.lease(MODEL, release_timeout=1.0))
+    LEASES[0].acquire()
+""")
     found.assert_outcomes(passed=1)
