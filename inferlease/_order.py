@@ -56,10 +56,10 @@ class Order:
         deadline: float | None = None,
         on_claim: Callable[[Claim], None],
     ) -> None:
-        self.choices = choices
-        self.args = choices[0]
+        self.choices: tuple[InstanceArgs, ...] = choices
+        self.args: InstanceArgs = choices[0]
         self.kind: Literal["lease", "start"] = kind
-        self.deadline = deadline
+        self.deadline: float | None = deadline
         self.claim: Claim | None = None
         self.is_doubtful = False
         self._on_claim = on_claim
