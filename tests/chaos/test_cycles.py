@@ -22,7 +22,8 @@ BESIDE, BESIDE_IN_FULL = 12, 200
 OF_EACH, OF_EACH_IN_FULL = 4, 100
 LEAST = 20
 """How often each kind of fault is met at full size."""
-ANSWERED = 0.9
+ANSWERED, ANSWERED_IN_SHORT = 0.9, 0.85
+"""The least share of the bodies; where there are few, chance takes some."""
 
 
 def show_all(show: Callable[[str], None], title: str, by_seed: Mapping[int, Figures]) -> None:
@@ -50,7 +51,8 @@ def test_leases_start_once_and_leave_nothing_billed(
     show(f"{delivered.total()} faults, least often: {delivered.most_common()[-3:]}")
     for figures in by_seed.values():
         assert_clean(figures)
-    assert sum(figures.completed for figures in by_seed.values()) >= ANSWERED * cycles * len(seeds)
+    answered = ANSWERED if is_full else ANSWERED_IN_SHORT
+    assert sum(figures.completed for figures in by_seed.values()) >= answered * cycles * len(seeds)
     assert not is_full or {kind for kind in FaultKind if delivered[kind] < LEAST} == set()
 
 
