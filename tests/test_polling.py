@@ -444,7 +444,8 @@ class Storm:
         print(figures)  # noqa: T201 - figures to read
         assert len(late) == WAITERS
         assert rate <= 1.05
-        assert max(late) <= 2
+        # In a fifth of the time, what a busy machine adds counts five times.
+        assert max(late) <= (2 if self.interval == 1.0 else 10)
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ async def test_each_change_is_told_once_until_it_is_stopped(client: Client, emul
     assert instance.is_stopped
 
 
+@emulated(seconds_per_step=0.1)
 async def test_a_watch_goes_on_past_usable(client: Client) -> None:
     instance = await client.instances.start(MODEL)
     states: list[str] = []
