@@ -45,12 +45,16 @@ class AsyncLedger:
         where: As `Client(ledger=…)`; `place` is the same.
         base_url: Of the API.
         client_id: Tells whose account it is; asked for when the ledger is opened.
+
+    Attributes:
+        is_alone: Whether every live instance that this client has ever seen may come from a start of the ledger.
     """
 
     def __init__(self, where: LedgerPlace | None, base_url: str, client_id: Callable[[], str]) -> None:
         self.place = where
         self._base_url = base_url
         self._client_id = client_id
+        self.is_alone = True
         self._ledger: Ledger | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
         self._journals: set[Journal] = set()
@@ -62,8 +66,18 @@ class AsyncLedger:
         self._journals.add(journal)
         return journal
 
-    async def acquire(self, spec: str) -> HeldLock:
-        """The lock of a spec, once it is free."""
+    async def acquire(self, spec: str, *, patience: float) -> HeldLock:
+        """The lock of a spec, once it is free; raises LedgerError if it is not within `patience` seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                return await self._acquired(spec)
+        except TimeoutError:
+            raise LedgerError(
+                f"another start of the same spec has held its lock for {patience:g} s: nothing was started; "
+                "`inferlease leases` shows what is being started"
+            ) from None
+
+    async def _acquired(self, spec: str) -> HeldLock:
         ledger, here = await self._opened(), self._lock_here(spec)
         await here.acquire()
         try:

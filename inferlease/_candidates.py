@@ -49,24 +49,33 @@ async def baseline(lookup: Lookup, ledger: AsyncLedger) -> tuple[frozenset[str],
     """Ids of all instances that there are, and of those which are live and unknown to the ledger."""
     listing = await lookup.list()
     ids = _ids(listing)
-    stopped = {state.instance_id for state in listing if state.is_stopped}
-    return frozenset(ids), frozenset(ids - stopped - await ledger.known(ids))
+    unresolved = await _unresolved(ledger)
+    known = await ledger.known(ids)
+    foreign = {bad.id for bad in listing.invalid if bad.id is not None and bad.id not in known}
+    foreign |= {
+        state.instance_id
+        for state in listing
+        if not state.is_stopped and state.instance_id not in known and not _may_come_from(unresolved, state)
+    }
+    ledger.is_alone = ledger.is_alone and not foreign
+    return frozenset(ids), frozenset(foreign)
 
 
 async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Listing[InstanceState]) -> Sighting:
     """What a list of the account shows of a start. Raises LedgerError."""
-    # After the list was read, so that whatever was claimed meanwhile is known.
+    # In this order, after the list was read: what a start has made is either claimed by now, or its start is known.
+    unresolved = await _unresolved(ledger)
     known = await ledger.known(_ids(listing))
-    unresolved = [record for record in await ledger.open_records() if is_unresolved(record)]
     others = [record for record in unresolved if record.intent.spec != intent.spec]
     fitting: list[InstanceState] = []
     doubtful = [bad.id for bad in listing.invalid if bad.id and bad.id not in known and bad.id not in intent.baseline]
-    is_alone = not any(bad.id is None or (bad.id in intent.baseline and bad.id not in known) for bad in listing.invalid)
+    if any(bad.id is None or (bad.id in intent.baseline and bad.id not in known) for bad in listing.invalid):
+        ledger.is_alone = False
     for listed in listing:
         if listed.is_stopped or listed.instance_id in known:
             continue
         if listed.instance_id in intent.baseline:
-            is_alone = False
+            ledger.is_alone = ledger.is_alone and _may_come_from(unresolved, listed)
             continue
         try:
             state = await _whole(lookup, intent, listed)
@@ -77,18 +86,22 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
             continue
         is_another_starts = _may_come_from(others, state)
         if not fits(intent.args, state.instance_args):
-            is_alone = is_alone and is_another_starts
+            ledger.is_alone = ledger.is_alone and is_another_starts
         elif is_another_starts:
             doubtful.append(state.instance_id)
         else:
             fitting.append(state.snapshot())
-    is_exclusive = intent.exclusive is True or (intent.exclusive is None and is_alone and not intent.foreign)
+    is_exclusive = intent.exclusive is True or (intent.exclusive is None and ledger.is_alone and not intent.foreign)
     return Sighting(
         tuple(fitting),
         tuple(doubtful),
         is_exclusive,
-        sum(record.intent.spec == intent.spec for record in unresolved),
+        sum(record.intent.spec == intent.spec for record in await _unresolved(ledger)),
     )
+
+
+async def _unresolved(ledger: AsyncLedger) -> list[StartRecord]:
+    return [record for record in await ledger.open_records() if is_unresolved(record)]
 
 
 def _ids(listing: Listing[InstanceState]) -> set[str]:

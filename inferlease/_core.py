@@ -63,7 +63,7 @@ class Core:
         require_asyncio()
         self.exchange.transport.require_open()
         if _keeper.is_exiting():
-            raise ConfigurationError("the interpreter is exiting: nothing is started any more")
+            raise ConfigurationError("the process is ending: nothing is started any more")
         self.recovery.in_background()
         start = PendingStart(
             self.starter,
@@ -76,6 +76,7 @@ class Core:
             timeout=timeout,
         )
         self.held.add(start)
+        start.begin()
         return start
 
     async def take(self, args: InstanceArgs) -> InstanceState:

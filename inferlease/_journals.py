@@ -219,7 +219,8 @@ class FolderLedger:
 
     def _records(self, folder: Path, since: datetime | None = None) -> Iterator[StartRecord]:
         try:
-            names = [entry.name for entry in os.scandir(folder) if since is None or _may_be_since(entry, since)]
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if since is None or _may_be_since(entry, since)]
         except FileNotFoundError:
             return
         for name in names:

@@ -16,26 +16,32 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 __all__ = [
     "Job",
     "Jobs",
     "call_at_exit",
+    "call_last",
     "call_unless_delivered",
+    "finishing",
     "forget_at_exit",
+    "interrupts_ignored",
+    "is_busy",
     "is_exiting",
     "is_here",
     "is_in_job",
     "loop",
     "owns",
     "submit",
+    "to_caller",
     "undelivered",
 ]
 
 T = TypeVar("T")
+Say: TypeAlias = Callable[[Callable[[], str]], None]
 
 # Waiting in slices lets the main thread notice signals; what remains is told this often.
 _SLICE = 0.1
@@ -63,6 +69,12 @@ def call_unless_delivered(undo: Callable[[], object]) -> None:
     calls = undelivered.get()
     if calls is not None:
         calls.append(undo)
+
+
+# Has something called by the caller of the current call, who is in another thread and waits.
+to_caller: contextvars.ContextVar[Callable[[Callable[[], object]], Awaitable[object]] | None] = contextvars.ContextVar(
+    "to_caller", default=None
+)
 
 
 class Job(Generic[T]):
@@ -116,7 +128,8 @@ class Job(Generic[T]):
         return self.result()
 
     def _begin(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
 
     async def _run(self) -> None:
         _in_job.set(True)
@@ -169,26 +182,31 @@ class _Keeper:
 
     def finish(self) -> None:
         """Undo what is still held, then wait until every job has ended by itself. May be begun anew."""
-        while self.exit_calls or self.jobs:
-            for key, call in list(self.exit_calls.items()):
-                try:
-                    call()
-                except Exception as error:  # noqa: BLE001 (one that fails must not keep the others from their turn)
-                    _say(partial(str, error))
-                self.exit_calls.pop(key, None)
-            pending = list(self.jobs)
-            now = time.monotonic()
-            if pending and all(now > job.deadline + _GRACE for job in pending):
-                return
-            _tell(pending, self.told, now)
+        while (pending := self.undo_held(_say)) is not None:
             concurrent.futures.wait([job._future for job in pending], timeout=_SLICE)
 
-
-def _tell(pending: list[Job[Any]], told: dict[Job[Any], float], now: float) -> None:
-    for job in pending:
-        if job.describe is not None and now - told.get(job, -_REMINDER) >= _REMINDER:
-            told[job] = now
-            _say(job.describe)
+    def undo_held(self, say: Say) -> list[Job[Any]] | None:
+        """Undo what is still held; the jobs to wait for before it is called again, `None` if there is no more to do."""
+        for job in list(self.jobs):
+            if job.done:  # whose caller was interrupted before it would have been noticed here
+                self.jobs.discard(job)
+        if not (self.exit_calls or self.jobs):
+            return None
+        for key, call in list(self.exit_calls.items()):
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 (one that fails must not keep the others from their turn)
+                say(partial(str, error))
+            self.exit_calls.pop(key, None)
+        pending = list(self.jobs)
+        now = time.monotonic()
+        if pending and all(now > job.deadline + _GRACE for job in pending):
+            return None
+        for job in pending:
+            if job.describe is not None and now - self.told.get(job, -_REMINDER) >= _REMINDER:
+                self.told[job] = now
+                say(job.describe)
+        return pending
 
 
 def _say(line: Callable[[], str]) -> None:
@@ -202,6 +220,7 @@ def _say(line: Callable[[], str]) -> None:
 _lock = threading.Lock()
 _current: _Keeper | None = None
 _exiting = False
+_last_call: Callable[[], object] | None = None
 # Never freed in a forked child: closing the parent's loop there would touch the shared epoll.
 _inherited: list[object] = []
 
@@ -233,11 +252,19 @@ class Jobs:
         self, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None = None
     ) -> Job[T]:
         """As the function `submit`."""
-        self._disinherit()
-        job = submit(work, bound=bound, describe=describe)
-        self._open.add(job)
-        job.add_done_callback(lambda: self._ended(job))
+        job = Job(work, bound=bound, describe=describe)
+        self.begin(job)
         return job
+
+    def begin(self, job: Job[Any]) -> None:
+        """Run a job that was made before; once more does no harm."""
+        self._disinherit()
+        if job.done:
+            return
+        _keeper().submit(job)
+        if job not in self._open:
+            self._open.add(job)
+            job.add_done_callback(lambda: self._ended(job))
 
     def close(self, then: Callable[[], Coroutine[Any, Any, None]]) -> Job[None] | None:
         """Run `then` on the keeper after the last job. Returns its job if that is now, else `None`."""
@@ -295,8 +322,28 @@ def owns(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def is_exiting() -> bool:
-    """Whether the interpreter is exiting: what is begun now would be left behind."""
+    """Whether the process is ending: what is begun now would be left behind."""
     return _exiting
+
+
+def is_busy() -> bool:
+    """Whether there is anything to undo or to finish."""
+    return _current is not None and bool(_current.exit_calls or _current.jobs)
+
+
+async def finishing(say: Say) -> AsyncIterator[None]:
+    """On the keeper's loop, what the interpreter's exit does: yields again and again until all is done."""
+    global _exiting
+    _exiting = True
+    while _current is not None and _current.undo_held(say) is not None:
+        yield
+        await asyncio.sleep(_SLICE / 4)
+
+
+def call_last(call: Callable[[], object]) -> None:
+    """Have `call` run at interpreter exit once all is done."""
+    global _last_call
+    _last_call = call
 
 
 def _register_exit() -> None:
@@ -313,16 +360,19 @@ def _finish() -> None:
     while True:
         try:
             _exiting = True
-            if _current is not None:
-                with _interrupts_ignored():
+            with interrupts_ignored():
+                if _current is not None:
                     _current.finish()
+                if _last_call is not None:
+                    _last_call()
         except KeyboardInterrupt:
             continue
         return
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
+    """Have Ctrl-C do nothing meanwhile, where this is the main thread."""
     try:
         # Not SIG_IGN, which child processes would inherit.
         previous = signal.signal(signal.SIGINT, lambda *_: None)
@@ -336,8 +386,9 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _after_fork_in_child() -> None:
-    global _current, _exiting, _lock
+    global _current, _exiting, _last_call, _lock
     _exiting = False
+    _last_call = None
     if _current is not None:
         _inherited.append(_current)
     _current = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 
 from attrs import define
@@ -56,10 +57,12 @@ class LateStarts:
         self._task: asyncio.Task[None] | None = None
         self._showed: asyncio.Event | None = None
         self._looked_at: set[str] = set()
+        self._pid = os.getpid()
         lookup.on_list = self._listed
 
     def add(self, journal: Journal) -> None:
         """Look for what this start may have made."""
+        self._disinherit()
         until = time.monotonic() + journal.intent.late_window
         self._unresolved.append(_Unresolved(journal, until, set()))
         if self._task is None or self._task.done():
@@ -76,6 +79,7 @@ class LateStarts:
 
     async def look(self) -> None:
         """Look once for all of them, if there are any. Raises nothing of ours."""
+        self._disinherit()
         if not self._unresolved:
             return
         try:
@@ -93,17 +97,25 @@ class LateStarts:
 
     def abandon(self) -> int:
         """Look no more: how many are unresolved still. Others may recover them from the ledger."""
-        if self._task is not None and self._task.get_loop() is asyncio.get_running_loop():
+        self._disinherit()
+        if self._task is not None:
             self._task.cancel()
         left, self._unresolved = len(self._unresolved), []
         return left
+
+    def _disinherit(self) -> None:
+        """In a forked child: what the parent began is none of ours."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._unresolved, self._settling, self._task, self._showed = [], {}, None, None
 
     async def _run(self, showed: asyncio.Event) -> None:
         while self._unresolved:
             first = min(start.until for start in self._unresolved)
             await _woken(showed, min(LOOK_EVERY, max(first - time.monotonic(), 0.0)))
             showed.clear()
-            await self.look()
+            # A job: what it has claimed is to be stopped, even if the client is closed meanwhile.
+            await self._jobs.submit(self.look, bound=_RELEASE_TIMEOUT).wait()
             await asyncio.sleep(_LEAST_PAUSE)
 
     def _listed(self, listing: Listing[InstanceState]) -> None:

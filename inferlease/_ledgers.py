@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -29,6 +30,8 @@ __all__ = ["Kept", "UsualLedger", "account_key", "open_ledger", "where_kept"]
 T = TypeVar("T")
 
 logger = logging.getLogger("inferlease")
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _warned: set[str] = set()
 # One for each account: two clients of one process remember the same.
@@ -150,9 +153,12 @@ class StateFolder:
     def _folder(self) -> Path:
         from platformdirs import user_state_dir
 
-        folder = Path(user_state_dir("inferlease"))
-        if not folder.is_absolute():
-            raise LedgerError(f"the ledger has no place: this user has no home directory; {WAY_OUT}")
+        try:
+            folder = Path(user_state_dir("inferlease"))
+        except RuntimeError:
+            folder = Path()
+        if not folder.is_absolute():  # what an older platformdirs says in that case
+            raise LedgerError(f"the ledger has no usual place: this user has no home directory; {WAY_OUT}")
         return folder / self._account
 
 
@@ -272,11 +278,10 @@ class UsualLedger:
         raise LedgerError("; ".join(reasons))
 
     def try_lock(self, spec: str) -> SpecLock | None:
-        """The lock of a spec, in the first place that has locks: even a full one does."""
+        """The lock of a spec, in the first place that has locks: even one that is full by now."""
         for place in self._places[:-1]:
             try:
-                ledger = self._opened.get(place) or place.found() or self._open(place)
-                return ledger.try_lock(spec)
+                return self._lockable(place).try_lock(spec)
             except LedgerError:
                 continue
         return self._places[-1].opened().try_lock(spec)
@@ -307,6 +312,16 @@ class UsualLedger:
         if place not in self._opened:
             self._opened[place] = place.opened()
         return self._opened[place]
+
+    def _lockable(self, place: Place) -> Ledger:
+        try:
+            return self._open(place)
+        except LedgerError as error:
+            is_full = isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+            ledger = place.found() if is_full else None
+            if ledger is None:
+                raise
+            return ledger
 
     def _look(self, place: Place) -> Ledger | None:
         if place in self._opened:

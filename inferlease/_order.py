@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from attrs import frozen
 
+from . import _keeper
 from .errors import InferleaseError
 from .ledger import Journal
 from .objects import InstanceArgs
@@ -67,8 +68,13 @@ class Order:
         self._on_claim(claim)
 
     @property
+    def is_given_up(self) -> bool:
+        return self._given_up
+
+    @property
     def is_wanted(self) -> bool:
-        return not self._given_up
+        """Whether it may be sent: also one that was begun just before an exit, which has not seen it, is not."""
+        return not self._given_up and not _keeper.is_exiting()
 
     def give_up(self) -> None:
         """Nothing is sent for it from here on. Callable from any thread."""

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 
-from . import _keeper
+from . import _keeper, _sigterm
 from ._keeper import Job, Jobs
 from ._order import Claim, Order
 from ._release import Releaser
@@ -27,7 +27,7 @@ _WRITING = 30.0
 
 
 class PendingStart:
-    """A start on the keeper. Either its caller takes the instance, or the start is undone.
+    """A start on the keeper, once `begin` was called. Either its caller takes the instance, or the start is undone.
 
     Args:
         starter: Of the client.
@@ -72,17 +72,26 @@ class PendingStart:
             deadline=None if timeout is None else self._began + timeout,
             on_claim=self._claimed,
         )
-        self._job = jobs.submit(
+        self._job: Job[InstanceState] = Job(
             lambda: starter.start(self._order),
             bound=starter.bound,
             describe=lambda: f"waiting for the answer to the start of {args.model_id}",
         )
+
+    def begin(self) -> None:
+        """Begin it. A signal may come between any two lines: whoever has to undo it knows of it before this."""
         _keeper.call_at_exit(self, self._exit)
+        self._jobs.begin(self._job)
 
     @property
     def is_ours(self) -> bool:
         """Whether this process began the start: a forked child owns nothing."""
         return os.getpid() == self._pid
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is undone: stopped, or given up before it was sent, or its release has failed."""
+        return self._release is not None and self._release.done
 
     def _claimed(self, claim: Claim) -> None:
         self._starter.lookup.own(claim.instance_id, self._seen_stopped)
@@ -90,7 +99,7 @@ class PendingStart:
     def _seen_stopped(self) -> None:
         """Its first stop ends the lease of an instance: whoever starts it again owns that."""
         claim, self._was_stopped = self._order.claim, True
-        if claim is not None:
+        if claim is not None and self.is_ours:
             self._jobs.submit(lambda: self._starter.ledger.end(claim.journal, "stopped"), bound=_WRITING)
 
     async def taken(self) -> InstanceState:
@@ -136,6 +145,7 @@ class PendingStart:
             self._order.give_up()
             if even_kept:
                 self._is_kept = False
+            self._jobs.begin(self._job)  # whoever was to begin it may have been interrupted before
             if self._release is None:
                 self._release = self._jobs.submit(
                     self._undo, bound=self._starter.bound + self._release_timeout, describe=self._describe
@@ -145,7 +155,7 @@ class PendingStart:
 
     def warn_if_forgotten(self) -> None:
         """A ResourceWarning for a lease that nobody released."""
-        if self.is_lease and self.is_ours and self._order.is_wanted:
+        if self.is_lease and self.is_ours and not self._is_kept and not self._order.is_given_up:
             warnings.warn(
                 f"a lease of {self._args.model_id} was never released; "
                 "it is when its client is closed, or when the interpreter exits",
@@ -155,7 +165,8 @@ class PendingStart:
 
     def _exit(self) -> None:
         try:
-            self.warn_if_forgotten()
+            if not _sigterm.is_ending():
+                self.warn_if_forgotten()
         finally:
             self.undo()
 
@@ -182,13 +193,16 @@ class PendingStart:
         if self._is_kept:
             await self._leave(claim, "is kept")
             return None
-        if self._was_stopped and await self._runs_again(claim):
-            await self._leave(claim, "was stopped and has been started again: it is left as it is")
+        if self._was_stopped and await self._may_run_again(claim):
+            await self._leave(claim, "has stopped once and may have been started again: it is left as it is")
             return None
         return await self._released(claim)
 
-    async def _runs_again(self, claim: Claim) -> bool:
-        state = await self._starter.lookup.find(claim.instance_id)
+    async def _may_run_again(self, claim: Claim) -> bool:
+        try:
+            state = await self._starter.lookup.find(claim.instance_id)
+        except InferleaseError:
+            return True
         return state is not None and not state.is_stopped
 
     async def _leave(self, claim: Claim, why: str) -> None:

@@ -39,6 +39,8 @@ log = logging.getLogger("inferlease")
 
 # How often a start is sent at most, where each before it has provably come to nothing.
 POSTS = 3
+# Seconds that a start waits for others of its spec, in this process or another.
+_LOCK_PATIENCE = 300.0
 
 
 @frozen
@@ -66,7 +68,7 @@ class Starter:
     @property
     def bound(self) -> float:
         """Seconds within which a start ends by itself."""
-        return POSTS * (4 * self.exchange.timeout + 2 * self.rules.settle_time)
+        return _LOCK_PATIENCE + POSTS * (4 * self.exchange.timeout + 2 * self.rules.settle_time)
 
     async def restart(self, instance_id: str) -> InstanceState:
         """Restart a stopped instance: its state after that."""
@@ -104,7 +106,7 @@ class Starter:
 
     async def _post(self, order: Order, spec: str) -> tuple[Journal, Settled[InstanceState], InstanceState | None]:
         """Ask for the start, once: what was started, `None` if that is not known."""
-        lock = await order.prepare(self.ledger.acquire(spec))
+        lock = await order.prepare(self.ledger.acquire(spec, patience=_LOCK_PATIENCE))
         try:
             known, foreign = await order.prepare(baseline(self.lookup, self.ledger))
             journal = await self.ledger.begin(self._intent(order, spec, known, foreign))

@@ -13,7 +13,7 @@ from typing import Self
 import anyio
 from cattrs import Converter
 
-from . import _keeper, _requests
+from . import _keeper, _requests, _sigterm
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
 from ._auth import Credentials, InferenceKey
@@ -72,7 +72,7 @@ class Client:
         exclusive: Whether nobody outside this ledger starts the same specs on this account; it decides what is
             done about a start whose answer was lost. `True`: an instance that fits is taken for the lost one,
             and where none shows the start is sent again. `False`: never; what it may have made is told. `None`:
-            as `True`, as long as the account shows no live instance that the ledger does not know.
+            as `True`, as long as the account has shown no live instance that the ledger does not know.
         settle_time: Seconds within which a new instance shows in the server's list.
         late_window: Seconds within which one that shows up may still come from a start whose answer was lost.
         ledger: The folder, or the store, in which starts are remembered; by default `INFERLEASE_STATE_DIR`, else
@@ -238,6 +238,7 @@ class Client:
             try:
                 await _released(releases)
             finally:
+                _sigterm.restore_unless_held()
                 if reaping is not None:
                     await reaping.wait()
                 closing = self._core.jobs.close(self._close_on_keeper)

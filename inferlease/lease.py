@@ -9,7 +9,7 @@ from types import TracebackType
 import anyio
 from attrs import frozen
 
-from . import _keeper
+from . import _keeper, _sigterm
 from ._core import Core
 from ._pending import PendingStart
 from ._transport import require_asyncio
@@ -80,6 +80,7 @@ class Lease:
         if self._options.probe:
             self._core.probe.check()
         options = self._options
+        await _sigterm.expect()
         start = self._start = self._core.begin(
             self._args,
             is_lease=True,
@@ -87,6 +88,7 @@ class Lease:
             release_timeout=options.release_timeout,
             timeout=options.timeout,
         )
+        _sigterm.hold(start)
         began = time.monotonic()
         try:
             instance = self._instance = self._instances._instance(await self._started(start))
@@ -140,7 +142,10 @@ class Lease:
         job = self._core.undo(start, even_kept=even_kept)
         state: InstanceState | None = None
         with anyio.CancelScope(shield=True):
-            state = await job.wait()
+            try:
+                state = await job.wait()
+            finally:
+                _sigterm.restore_unless_held()
         if state is not None and self._instance is not None:
             self._instance._assign(state)
 

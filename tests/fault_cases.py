@@ -166,7 +166,7 @@ def case(row: int, about: str, does: Verb, said: list[Said], ends: Ends, *, time
 
 
 def ambiguous(row: int, about: str, said: Said, *, status: int | None = None, wait: float = 2.0) -> Case:
-    """A start that may have happened: posted once, looked for once, and the error has what was found."""
+    """A start that may have happened, and is not provably ours: posted once, and the error has what was found."""
     answers = {START: [said], LIST: [NONE_LISTED, ONE_LISTED]}
     told = {"candidates": ["i-1"], "status": status or said.status}
     return Case(row, about, "start", answers, raises(StartOutcomeUnknownError, **told), [LIST, START, LIST], [wait])

@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from attrs import define
+
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Iterator
+
     from inferlease.emulator import Emulator
 
 
@@ -26,3 +32,54 @@ def run_script(emulator: Emulator, script: str, *flags: str, seconds: float = 40
         timeout=seconds,
         check=False,
     )
+
+
+@define
+class Running:
+    """A script that runs.
+
+    Attributes:
+        errors: What it said on stderr so far.
+        output: What it said last on stdout, once it has ended.
+    """
+
+    _process: subprocess.Popen[str]
+    errors: str = ""
+    output: str = ""
+
+    def read_line(self) -> str:
+        """The next line of its stdout."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def read_error(self) -> str:
+        """The next line of its stderr."""
+        assert self._process.stderr is not None
+        line = self._process.stderr.readline()
+        self.errors += line
+        return line
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, seconds: float = 40.0) -> int:
+        """Wait for its end; the exit code, negative for the signal that ended it."""
+        self.output, said = self._process.communicate(timeout=seconds)
+        self.errors += said
+        return self._process.returncode
+
+
+@contextmanager
+def started(emulator: Emulator, script: str) -> Iterator[Running]:
+    """A Python script that runs; killed at the end, if it still does."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
+        env=environment(emulator),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Running(process)
+        finally:
+            process.kill()

@@ -333,7 +333,7 @@ def client_tls() -> ssl.SSLContext:
 def raw_client(base_url: str, either: Api | None = None, **options: Any) -> Client:
     """A client that does not wait between attempts; the asynchronous one, or one of either API."""
     make = Client if either is None else either.make
-    client = make(CLIENT_ID, SECRET, base_url=base_url, **{"timeout": 10.0, **options})
+    client = make(CLIENT_ID, SECRET, base_url=base_url, **{"timeout": 10.0, "settle_time": 0.05, **options})
     client._core.exchange.backoff = Backoff(first=0, most=0)
     return client
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import run_script
+from inferlease import InferleaseError, _keeper
+from tests.processes import run_script, started
 
 if TYPE_CHECKING:
+    from inferlease import Client
     from inferlease.emulator import Emulator
     from tests.faults import FaultyEmulator
 
@@ -39,12 +41,6 @@ ENDINGS = {
     "sys.exit": "asyncio.run(acquire()); sys.exit(3)",
     "exception": "asyncio.run(acquire()); raise LookupError('the body failed')",
     "loop left running": "loop = asyncio.new_event_loop(); loop.run_until_complete(acquire())",
-    "start in flight": """
-loop = asyncio.new_event_loop()
-task = loop.create_task(acquire())
-loop.call_later(0.2, loop.stop)
-loop.run_forever()
-""",
     "multiprocessing child": """
 def work():
     asyncio.run(acquire())
@@ -83,6 +79,25 @@ def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, e
     ended = run(emulator, ENDINGS[ending])
     assert ended.returncode == CODES.get(ending, 0), ended.stderr
     assert emulator.books().starts >= 1
+    assert emulator.books().still_billed == []
+
+
+def test_a_process_that_ends_with_a_start_in_flight_releases_what_it_starts(emulator: Emulator) -> None:
+    script = """
+import signal
+
+loop = asyncio.new_event_loop()
+loop.add_signal_handler(signal.SIGUSR1, loop.stop)
+task = loop.create_task(acquire())
+loop.run_forever()
+"""
+    with emulator.hold("start", "unanswered") as hold, started(emulator, ACQUIRE + script) as process:
+        hold.wait_arrived(20)
+        process.send_signal(signal.SIGUSR1)
+        assert "waiting for the answer to the start" in process.read_error()
+        hold.release()
+        assert process.end() == 0, process.errors
+    assert emulator.books().starts == 1
     assert emulator.books().still_billed == []
 
 
@@ -139,7 +154,18 @@ entered.wait()
 def test_a_lease_that_would_begin_after_the_exit_has_finished_is_refused(emulator: Emulator) -> None:
     registered_first = "import atexit\natexit.register(lambda: asyncio.run(acquire()))\n"
     ended = run(emulator, "asyncio.run(client_only())", prelude=registered_first + ACQUIRE + CLIENT_ONLY)
-    assert "the interpreter is exiting: nothing is started any more" in ended.stderr
+    assert "the process is ending: nothing is started any more" in ended.stderr
+    assert emulator.books().starts == 0
+
+
+@pytest.mark.asyncio
+async def test_a_start_that_was_begun_just_before_the_exit_is_not_sent(
+    emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False])
+    monkeypatch.setattr(_keeper, "is_exiting", lambda: next(answers, True))
+    with pytest.raises(InferleaseError, match="nothing was started"):
+        await client.instances.start("meta-llama/Llama-3.1-8B-Instruct")
     assert emulator.books().starts == 0
 
 
@@ -192,7 +218,7 @@ def test_importing_the_package_starts_no_thread_and_no_network_library(emulator:
     assert ended.stdout.strip() == "1 False"
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: Emulator, count: int) -> None:
     with emulator.hold("stop", "before") as hold:
         process = subprocess.Popen(
@@ -208,7 +234,7 @@ def test_interrupts_during_the_exit_do_not_stop_the_release(emulator: Emulator, 
     assert emulator.books().still_billed == [], stderr
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_interrupts_in_the_body_release_the_instance(emulator: Emulator, count: int) -> None:
     script = """
 async def main():
@@ -235,6 +261,34 @@ asyncio.run(main())
     _, stderr = process.communicate(timeout=40)
     assert emulator.books().still_billed == [], stderr
     assert "KeyboardInterrupt" in stderr
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_an_interrupt_while_a_start_is_just_being_begun_leaves_nothing_behind(emulator: Emulator, where: str) -> None:
+    script = f"""
+import time
+from inferlease import _keeper
+begin = _keeper.Jobs.begin
+
+def begin_interrupted(jobs, job):
+    _keeper.Jobs.begin = begin
+    if "{where}" == "after":
+        begin(jobs, job)
+        while not job.done:
+            time.sleep(0.001)
+    raise KeyboardInterrupt
+
+async def main():
+    async with Client(poll_interval=0.02) as client:
+        _keeper.Jobs.begin = begin_interrupted
+        async with client.lease("meta-llama/Llama-3.1-8B-Instruct"):
+            pass
+asyncio.run(main())
+"""
+    ended = run(emulator, script)
+    assert "KeyboardInterrupt" in ended.stderr
+    assert emulator.books().starts == (where == "after")
+    assert emulator.books().still_billed == [], ended.stderr
 
 
 def test_after_a_fork_the_parents_pooled_connection_still_works(emulator: Emulator) -> None:

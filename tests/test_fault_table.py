@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 TOKEN = json({"access_token": "t0ken", "token_type": "Bearer", "expires_in": 3600})
 PRICES = "GET /hardware-types/"  # asked for when an instance comes up, at no certain time
+MODEL_CALL = "GET /models/org--model"  # a start first asks what the server's defaults are
 
 
 # ---- two ways to answer ---------------------------------------------------------------------------
@@ -133,14 +134,16 @@ def _noon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that would be waited between requests, without the jitter; nobody waits."""
+    """The seconds that would be waited between requests, without the jitter; nobody waits, the clock just goes on."""
     seconds: list[float] = []
 
     async def sleep(delay: float) -> None:
         seconds.append(delay)
 
     monkeypatch.setattr("inferlease._exchange.Backoff", lambda: Backoff(first=0, most=0))
-    for module in ("_retry", "_start", "_lookup"):
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(seconds))
+    monkeypatch.setattr("inferlease._reconcile.time", clock)
+    for module in ("_retry", "_reconcile", "_lookup"):
         monkeypatch.setattr(f"inferlease.{module}.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
     return seconds
 
@@ -210,16 +213,21 @@ def told_of(ended: Any) -> dict[str, Any]:
 async def test_a_fault_leads_to_what_the_table_says(
     answering: Server, either: Api, waits: list[float], caplog: pytest.LogCaptureFixture, case: Case
 ) -> None:
-    for call, said in {TOKEN_CALL: [TOKEN], PRICES: [json({"hardware_types": []})], **case.answers}.items():
+    asides = {
+        TOKEN_CALL: [TOKEN],
+        PRICES: [json({"hardware_types": []})],
+        MODEL_CALL: [json({"model": {"model_id": "org--model"}})],
+    }
+    for call, said in {**asides, **case.answers}.items():
         answering.script(call, said)
-    options: dict[str, Any] = {"base_url": answering.url, "timeout": case.timeout, "poll_interval": 3600}
-    async with either.make(CLIENT_ID, SECRET, **options) as client:
+    options: dict[str, Any] = {"timeout": case.timeout, "poll_interval": 3600, "settle_time": 2.0, "exclusive": False}
+    async with either.make(CLIENT_ID, SECRET, base_url=answering.url, **options) as client:
         ended = await outcome(case.does, client)
-        await until(lambda: not client._core.jobs._open and not client._core.starter._telling)
+        await until(lambda: not client._core.jobs._open and not client._core.announcer._telling)
     told = told_of(ended)
     assert {name: told.get(name, "not told") for name in case.ends.told} == case.ends.told
     assert case.ends.says in str(ended)
-    assert [call for call in answering.asked if call not in {TOKEN_CALL, PRICES}] == case.asked
+    assert [call for call in answering.asked if call not in asides] == case.asked
     assert answering.asked.count(TOKEN_CALL) == case.tokens
     assert waits == case.waits
     assert [text for text in [*caplog.messages, str(ended)] if not text.isprintable()] == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from inferlease._release import Releaser
-from inferlease.emulator import Emulator
+from inferlease.emulator import Emulator, Fault, FaultKind
 from inferlease.emulator.holds import Phase
 from tests.stepping import KINDS, Kind, Victim
 
@@ -22,6 +22,7 @@ MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 PHASES: tuple[Phase, ...] = get_args(Phase)
 # What the wire calls the requests of a lease's life; a poll of one instance is a get, and a start lists first.
 REQUESTS = ("token", "list", "start", "get", "stop", "delete")
+LOST = pytest.mark.parametrize("lost", [FaultKind.STATUS_502, FaultKind.STATUS_502_HANDLED])
 HELD = list(itertools.product(REQUESTS, PHASES, KINDS))
 
 
@@ -58,6 +59,25 @@ async def test_a_lease_cancelled_at_any_suspension_is_released(
     assert points >= 5
 
 
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
+@pytest.mark.asyncio
+@LOST
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_lease_whose_start_is_lost_and_that_is_cancelled_at_any_suspension_is_released(
+    emulator: Emulator, client: Client, kind: Kind, lost: FaultKind
+) -> None:
+    for at in itertools.count():
+        emulator.inject(Fault(lost, "start", times=1))
+        victim = Victim(use(client), kind, at)
+        await victim.ended()
+        emulator.mend()
+        if not victim.was_cancelled:
+            break
+        await at_rest(client)
+        assert emulator.books().still_billed == []
+    assert at >= 3
+
+
 def test_the_combinations_are_all_there() -> None:
     assert len(HELD) == len(set(HELD)) == 6 * 3 * 3
 
@@ -70,6 +90,27 @@ async def test_a_lease_cancelled_during_a_request_is_released(
 ) -> None:
     with emulator.hold(request_name, phase) as hold:
         victim = Victim(use(client), kind)
+        await hold.arrived_async()
+        victim.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await victim.ended()
+    await at_rest(client)
+    assert emulator.books().starts <= 1
+    assert emulator.books().still_billed == []
+
+
+@pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
+@pytest.mark.asyncio
+@LOST
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("request_name", [name for name in REQUESTS if name != "delete"])  # of what was adopted, none
+async def test_a_lease_whose_start_is_lost_and_that_is_cancelled_during_a_request_is_released(
+    emulator: Emulator, client: Client, request_name: str, phase: Phase, lost: FaultKind
+) -> None:
+    emulator.inject(Fault(lost, "start", times=1))
+    with emulator.hold(request_name, phase) as hold:
+        victim = Victim(use(client), "native")
         await hold.arrived_async()
         victim.cancel()
         for _ in range(5):

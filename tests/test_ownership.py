@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from inferlease import Client, DecodeError, InferleaseError, StartOutcomeUnknownError
+from inferlease import Client, DecodeError, InferleaseError, LedgerError, StartOutcomeUnknownError
 from tests.faults import MODEL, FaultyEmulator, emulated
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ async def test_the_timeout_of_a_lease_covers_its_start(client: Client, emulator:
     with emulator.hold("start", "unanswered") as hold:
         entering = asyncio.create_task(client.lease(MODEL, timeout=0.3).acquire())
         await hold.arrived_async()
-        while not next(iter(client._core.held))._order._given_up:  # noqa: ASYNC110 - nothing tells of the giving up
+        while not next(iter(client._core.held))._order.is_given_up:  # noqa: ASYNC110 - nothing tells of the giving up
             await asyncio.sleep(0.005)
     with pytest.raises(TimeoutError, match="was not answered within"):
         await entering
@@ -231,3 +231,70 @@ async def test_one_stalled_connection_does_not_use_up_the_release(client: Client
     with emulator.hold("stop", "before"):
         await entered.release()
     assert len(emulator.asked("stop")) == 2
+
+
+# ---- a lease ends with the first stop of its instance --------------------------------------------------
+
+
+@pytest.mark.fault(79)
+async def test_an_instance_that_was_seen_stopped_and_runs_again_is_left_alone(
+    client: Client, emulator: FaultyEmulator, stranger: Client
+) -> None:
+    async with client.lease(MODEL) as held:
+        await stranger.instances.stop(held.instance_id)
+        await held.refresh()
+        await stranger.instances.restart(held.instance_id)
+    assert emulator.books().still_billed == [held.instance_id]
+
+
+async def test_an_instance_that_was_stopped_in_its_lease_is_deleted_at_the_end(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    async with client.lease(MODEL) as held:
+        await held.stop()
+    assert emulator.books().instances[held.instance_id].deleted
+
+
+# ---- a lease that leaves its instance ------------------------------------------------------------------
+
+
+async def test_a_lease_that_keeps_leaves_its_instance_running_and_says_how_to_stop_it(
+    client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client.lease(MODEL, keep=True) as held:
+        pass
+    await client.close()
+    assert emulator.books().still_billed == [held.instance_id]
+    assert f"instance {held.instance_id} is kept (at most 1.20 EUR/h; stop it with: inferlease stop" in caplog.text
+
+
+async def test_a_lease_that_keeps_and_is_still_held_is_not_stopped_by_the_close_of_its_client(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    held = await client.lease(MODEL, keep=True).acquire()
+    await client.close()
+    assert emulator.books().still_billed == [held.instance_id]
+
+
+@emulated(seconds_per_step=1000)
+async def test_a_lease_that_keeps_and_fails_to_enter_is_stopped(client: Client, emulator: FaultyEmulator) -> None:
+    with pytest.raises(TimeoutError):
+        await client.lease(MODEL, keep=True, timeout=0.5).acquire()
+    assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+# ---- one start of a spec at a time ---------------------------------------------------------------------
+
+
+async def test_a_start_that_waits_too_long_for_another_of_its_spec_is_not_sent(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inferlease._start._LOCK_PATIENCE", 0.2)
+    with emulator.hold("start", "before") as hold:
+        first = asyncio.create_task(client.instances.start(MODEL))
+        await hold.arrived_async()
+        with pytest.raises(LedgerError, match="another start of the same spec"):
+            await client.instances.start(MODEL)
+    await first
+    assert len(emulator.asked("start")) == 1

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from inferlease import _keeper
+from inferlease import _keeper, _sigterm
 from inferlease._convert import Listing
 from inferlease._watch import InCaller
 from inferlease.errors import ConfigurationError, InvalidArgumentError
@@ -108,6 +108,7 @@ class _Call(Generic[T]):
         self._context = contextvars.copy_context()
         self._context.run(_current.set, self)
         self._context.run(_keeper.undelivered.set, self._undo)
+        self._context.run(_keeper.to_caller.set, self.relay)
 
     # ---- in the caller's thread ----------------------------------------------------------------------
 
@@ -126,6 +127,7 @@ class _Call(Generic[T]):
             if self._error is not None:
                 raise self._error
             result = convert(cast(T, self._result))
+            _sigterm.restore_unless_held()
             del self._undo[:]  # not by a call of `clear`, where an interrupt could come
             return result
         except BaseException as error:
@@ -149,6 +151,7 @@ class _Call(Generic[T]):
             self._loop.call_soon_threadsafe(self._cancel)
             while not self._is_done or self._undo:
                 self._inbox.get()
+        _sigterm.restore_unless_held()
         return True
 
     # ---- on the keeper's loop, where no interrupt comes ----------------------------------------------
@@ -185,13 +188,13 @@ class _Call(Generic[T]):
         self._is_done = True
         self._inbox.put(None)
 
-    async def relay(self, callback: Callable[[InstanceEvent], object], event: InstanceEvent) -> object:
+    async def relay(self, callback: Callable[[], object]) -> object:
         """Have the caller call `callback`; returns what it returns and raises what it raises."""
         answer: asyncio.Future[Callable[[], object]] = self._loop.create_future()
 
         def call_back() -> None:
             try:
-                outcome: Callable[[], object] = partial(_plain, callback(event))
+                outcome: Callable[[], object] = partial(_plain, callback())
             except Exception as error:  # noqa: BLE001 (it is for the call, which ends with it)
                 outcome = partial(_raise, error)
             self._loop.call_soon_threadsafe(answer.set_result, outcome)
@@ -219,7 +222,7 @@ def in_caller(callback: Callable[[InstanceEvent], object] | None) -> Callable[[I
         return None
     if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__):
         raise InvalidArgumentError("on_progress is an async function: the synchronous API takes plain ones only")
-    return lambda event: InCaller(_current.get().relay(callback, event))
+    return lambda event: InCaller(_current.get().relay(partial(callback, event)))
 
 
 def iterate(function: Callable[[], AsyncIterator[T]]) -> Iterator[T]:

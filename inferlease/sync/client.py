@@ -48,7 +48,7 @@ class Client(_facade.Facade[_async.Client]):
         exclusive: Whether nobody outside this ledger starts the same specs on this account; it decides what is
             done about a start whose answer was lost. `True`: an instance that fits is taken for the lost one,
             and where none shows the start is sent again. `False`: never; what it may have made is told. `None`:
-            as `True`, as long as the account shows no live instance that the ledger does not know.
+            as `True`, as long as the account has shown no live instance that the ledger does not know.
         settle_time: Seconds within which a new instance shows in the server's list.
         late_window: Seconds within which one that shows up may still come from a start whose answer was lost.
         ledger: The folder, or the store, in which starts are remembered; by default `INFERLEASE_STATE_DIR`, else

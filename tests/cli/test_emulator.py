@@ -35,6 +35,7 @@ def test_what_it_prints_points_a_client_at_it(tool: Tool) -> None:
         "CORTECS_CLIENT_ID",
         "CORTECS_CLIENT_SECRET",
         "INFERLEASE_INFERENCE_KEY",
+        "INFERLEASE_STATE_DIR",
     }
     done = tool.run("run", MODEL, "--", "true", **variables)
     assert done.returncode == 0

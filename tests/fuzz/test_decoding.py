@@ -49,7 +49,9 @@ class ScriptedTransport(Transport):
 
 
 def client_of(transport: Transport) -> Client:
-    client = Client(CLIENT_ID, SECRET, base_url=NOWHERE, inference_key=KEY, timeout=0.2, poll_interval=0.01)
+    client = Client(
+        CLIENT_ID, SECRET, base_url=NOWHERE, inference_key=KEY, timeout=0.2, poll_interval=0.01, settle_time=0.02
+    )
     client._core.exchange.transport = client._core.probe._transport = client._transport = transport
     return client
 

@@ -73,7 +73,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.emulator = FaultyEmulator(seconds_per_step=0.002).start()
-        self.client: Client = self.emulator.client(timeout=PATIENCE, poll_interval=0.01)
+        self.client: Client = self.emulator.client(timeout=PATIENCE, poll_interval=0.01, settle_time=0.05)
         self.told: set[str] = set()
         self.unknown: set[str] = set()
 

@@ -88,7 +88,9 @@ async def serving() -> AsyncIterator[tuple[RawServer, Client]]:
     async with RawServer() as server:
         for known, document in DOCUMENTS.items():
             server.script(known, answer(document))
-        async with raw_client(server.url, inference_key=KEY, timeout=PATIENCE, poll_interval=0.01) as client:
+        async with raw_client(
+            server.url, inference_key=KEY, timeout=PATIENCE, poll_interval=0.01, settle_time=0.02
+        ) as client:
             yield server, client
 
 

@@ -29,10 +29,8 @@ from tests.ledger.support import an_intent
 ledger = FolderLedger(Path(sys.argv[1]))
 
 def say(*values):
-    print(json.dumps(values), flush=True)
-
-def heard():
-    return json.loads(sys.stdin.readline())
+    sys.stdout.write(json.dumps(values) + "\\n")
+    sys.stdout.flush()
 
 """
 
@@ -58,7 +56,7 @@ def the_record(ledger: Ledger) -> StartRecord:
 
 
 class Process:
-    """A process that shares a ledger, and talks by lines of JSON."""
+    """A process that shares a ledger, hears lines and says lines of JSON."""
 
     def __init__(self, folder: Path, script: str) -> None:
         self._process = subprocess.Popen(
@@ -68,9 +66,9 @@ class Process:
             text=True,
         )
 
-    def tell(self, *values: object) -> None:
+    def tell(self, what: str) -> None:
         assert self._process.stdin is not None
-        print(json.dumps(values), file=self._process.stdin, flush=True)
+        print(what, file=self._process.stdin, flush=True)
 
     def hear(self) -> list[Any]:
         assert self._process.stdout is not None

@@ -238,9 +238,7 @@ def test_threads_claim_each_id_once(ledger: Ledger) -> None:
 
     def claim_all() -> None:
         barrier.wait()
-        for instance_id in ids:
-            if ledger.begin(an_intent()).claim(instance_id, is_answered=True):
-                won.append(instance_id)
+        won.extend(i for i in ids if ledger.begin(an_intent()).claim(i, is_answered=True))
 
     threads = [threading.Thread(target=claim_all) for _ in range(6)]
     for thread in threads:

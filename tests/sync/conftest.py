@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 @pytest.fixture
 def sync_client(emulator: FaultyEmulator) -> Iterator[Client]:
     """A synchronous client of `emulator` that polls fast."""
-    with emulator.sync_client(poll_interval=0.02) as client:
+    with emulator.sync_client(poll_interval=0.02, settle_time=0.2) as client:
         yield client

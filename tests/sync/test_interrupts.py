@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -11,6 +11,7 @@ from inferlease import (
     InstanceEvent,
     _keeper,
 )
+from inferlease.emulator import Fault, FaultKind
 from inferlease.sync import _bridge
 from tests.faults import MODEL, emulated
 from tests.sync.support import at_rest, tasks
@@ -44,6 +45,7 @@ class Interrupting:
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Interrupts the next call that waits: `interrupt(when, times=1)`."""
+    monkeypatch.setenv("INFERLEASE_SIGTERM", "0")  # for which entering a lease would wait first
 
     def interrupt(when: Callable[[], object], times: int = 1) -> None:
         queue = _bridge.SimpleQueue
@@ -82,6 +84,31 @@ def test_an_interrupted_start_is_stopped_again(
     hold.release()
     at_rest(sync_client)
     assert emulator.books().starts == 1
+    assert emulator.books().still_billed == []
+
+
+@pytest.mark.parametrize("lost", [FaultKind.STATUS_502, FaultKind.STATUS_502_HANDLED])
+@pytest.mark.parametrize("moment", ["start", "list"])
+def test_an_interrupted_lease_whose_start_is_lost_is_released(
+    emulator: FaultyEmulator,
+    sync_client: Client,
+    interrupt: Callable[..., None],
+    moment: Literal["start", "list"],
+    lost: FaultKind,
+) -> None:
+    """Interrupted before the answer, or while its instance is looked for."""
+    emulator.inject(Fault(lost, "start", times=1))
+
+    def when() -> None:
+        waiting = threading.Event()
+        while len(emulator.asked(moment)) < (1 if moment == "start" else 2):
+            waiting.wait(0.005)
+
+    interrupt(when)
+    with pytest.raises(KeyboardInterrupt):
+        sync_client.lease(MODEL).acquire()
+    at_rest(sync_client)
+    assert emulator.books().starts <= 1
     assert emulator.books().still_billed == []
 
 

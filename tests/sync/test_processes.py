@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
 
-from tests.faults import FaultyEmulator, emulated
 from tests.processes import environment, run_script
-from tests.terminal import at_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from inferlease.emulator import Emulator
+    from tests.faults import FaultyEmulator
 
 PRELUDE = """
 import atexit, gc, multiprocessing, os, sys, threading, time, warnings
@@ -263,63 +261,21 @@ def test_a_client_that_is_never_closed_says_nothing_where_nobody_asks_for_warnin
     assert run(emulator, f"client = Client(); {call}").stderr == ""
 
 
-# ---- interrupts at a terminal -----------------------------------------------------------------------
+# ---- interrupts --------------------------------------------------------------------------------------
 
-PHASES = {
-    "entry": """
-print("ready", flush=True)
-with Client(poll_interval=0.02) as client, client.lease(MODEL):
-    time.sleep(60)
-""",
-    "body": """
+BODY = """
 with Client(poll_interval=0.02) as client, client.lease(MODEL):
     print("ready", flush=True)
     time.sleep(60)
-""",
-    "wait": """
-with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
-    print("ready", flush=True)
-    for event in instance.watch():
-        pass
-""",
-    "exit": """
-with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
-    print("ready", flush=True)
-time.sleep(60)
-""",
-}
-
-
-@pytest.mark.fault(68, 69)
-@emulated(seconds_per_step=0.03, stop_delay=0.15)
-@pytest.mark.storm
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("phase", PHASES)
-def test_interrupts_at_a_terminal_end_the_program_and_the_bill(
-    emulator: FaultyEmulator, is_full: bool, phase: str
-) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
-    chance = random.Random(seed)
-    for _ in range(25 if is_full else 2):
-        terminal = at_terminal([sys.executable, "-c", PRELUDE + PHASES[phase]], environment(emulator))
-        terminal.read_until("ready")
-        for _ in range(chance.randint(1, 3)):
-            time.sleep(chance.uniform(0, 0.3))  # the random point: nothing is waited for here
-            with suppress(OSError):
-                terminal.type("\x03")
-        assert terminal.wait() != 0, terminal.shown
-        assert "KeyboardInterrupt" in terminal.shown
-        assert emulator.books().still_billed == [], terminal.shown
-    assert emulator.books().starts >= 1 or phase == "entry"
+"""
 
 
 @pytest.mark.fault(69)
-@pytest.mark.parametrize("further", [1, 2])
+@pytest.mark.parametrize("further", [1, 2, 4])
 def test_further_interrupts_do_not_end_a_release(emulator: FaultyEmulator, further: int) -> None:
     with emulator.hold("stop", "before") as hold:
         process = subprocess.Popen(
-            [sys.executable, "-c", PRELUDE + PHASES["body"]],
+            [sys.executable, "-c", PRELUDE + BODY],
             env=environment(emulator),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
