@@ -40,6 +40,7 @@ class Order:
         args: What to start.
         kind: Whether a lease will own it.
         deadline: Monotonic time after which nothing is sent again; `None` for none.
+        guard: Whether it must be guarded, or must not; `None` where it can be.
         on_claim: Called once it is known what was started.
 
     Attributes:
@@ -52,11 +53,13 @@ class Order:
         kind: Literal["lease", "start"],
         *,
         deadline: float | None = None,
+        guard: bool | None = None,
         on_claim: Callable[[Claim], None],
     ) -> None:
         self.args = args
         self.kind: Literal["lease", "start"] = kind
         self.deadline = deadline
+        self.guard = guard
         self.claim: Claim | None = None
         self._on_claim = on_claim
         self._given_up = False

@@ -31,6 +31,7 @@ from ._requests import checked_seconds
 from ._start import Starter, StartRules
 from ._transport import Transport, require_asyncio
 from .account import Account
+from .guard import Guard
 from .hardware_types import HardwareTypes
 from .instances import Instances, OnProgress
 from .lease import Lease, LeaseOptions
@@ -150,6 +151,7 @@ class Client:
                 remembered,
                 Reconciler(lookup, remembered, announcer, patience=timeout),
                 late,
+                Guard(exchange, remembered),
                 rules,
             ),
             announcer=announcer,
@@ -180,6 +182,7 @@ class Client:
         delete: bool = True,
         release_timeout: float = 120.0,
         keep: bool = False,
+        guard: bool | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -201,6 +204,9 @@ class Client:
             release_timeout: Seconds at most until the instance is seen stopped.
             keep: Leave the instance running at the end; it is yours from then on. If entering fails it is stopped
                 all the same.
+            guard: Whether a small process of its own stops the instance if this process is killed. `None`: where
+                the platform has what that takes, unless `INFERLEASE_GUARD=0`; `True`: the lease is refused where
+                it can't be had; `False`: no.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -220,6 +226,7 @@ class Client:
             delete=delete,
             release_timeout=checked_seconds("release_timeout", release_timeout),
             keep=keep,
+            guard=guard,
         )
         return Lease(self._core, self.instances, args, options)
 

@@ -31,6 +31,7 @@ class LeaseOptions:
     delete: bool
     release_timeout: float
     keep: bool
+    guard: bool | None
 
 
 class Lease:
@@ -70,7 +71,8 @@ class Lease:
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
             InstanceGoneError: It no longer exists.
-            ConfigurationError: Credentials are missing, or with `probe` the key for inference.
+            ConfigurationError: Credentials are missing, or with `probe` the key for inference; or with `guard=True`
+                there can be no guard.
             APIError: The server refused for another reason, such as a PaymentRequiredError.
             TransportError: Nothing was sent.
         """
@@ -87,6 +89,7 @@ class Lease:
             delete=options.delete,
             release_timeout=options.release_timeout,
             timeout=options.timeout,
+            guard=options.guard,
         )
         _sigterm.hold(start)
         began = time.monotonic()

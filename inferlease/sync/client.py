@@ -124,6 +124,7 @@ class Client(_facade.Facade[_async.Client]):
         delete: bool = True,
         release_timeout: float = 120.0,
         keep: bool = False,
+        guard: bool | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -145,6 +146,9 @@ class Client(_facade.Facade[_async.Client]):
             release_timeout: Seconds at most until the instance is seen stopped.
             keep: Leave the instance running at the end; it is yours from then on. If entering fails it is stopped
                 all the same.
+            guard: Whether a small process of its own stops the instance if this process is killed. `None`: where
+                the platform has what that takes, unless `INFERLEASE_GUARD=0`; `True`: the lease is refused where
+                it can't be had; `False`: no.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -162,6 +166,7 @@ class Client(_facade.Facade[_async.Client]):
             delete=delete,
             release_timeout=release_timeout,
             keep=keep,
+            guard=guard,
         )
         return Lease._of(inner)
 
