@@ -115,6 +115,7 @@ class _Side:
         try:
             child = await loop.run_in_executor(None, self._spawn)
         except (OSError, RuntimeError, ValueError) as error:
+            self._begin_later()
             return f"it could not be started: {str(error) or type(error).__name__}"
         loop.add_reader(child.pipe, self._ended, child)
         self._dismiss_later()
@@ -137,17 +138,23 @@ class _Side:
 
     def _ended(self, child: _Child) -> None:
         """It has died though it was not told to."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(child.pipe)
+        asyncio.get_running_loop().remove_reader(child.pipe)
         with self._lock:
             self._child = None
-            is_needed = any(entry.is_open for entry in self._entries.values())
         child.dismiss()
         self._collect(child)
-        if is_needed and not _keeper.is_exiting():
+        if self._begin_later():
             warn("the guard has died: another one is started")
-            loop.call_later(self._pause, self.begin)
-            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+    def _begin_later(self) -> bool:
+        """Try again, if there is anything to guard."""
+        with self._lock:
+            is_needed = any(entry.is_open for entry in self._entries.values())
+        if not is_needed or _keeper.is_exiting():
+            return False
+        asyncio.get_running_loop().call_later(self._pause, self.begin)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        return True
 
     def _collect(self, child: _Child) -> None:
         """Leave no zombie; nobody waits for it, and at exit it is the system's."""
