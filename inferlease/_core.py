@@ -11,6 +11,8 @@ from cattrs import Converter
 from . import _keeper
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger, is_unresolved
+from ._capacity import Capacity
+from ._capacity_wait import CapacityWait
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
 from ._late import LateStarts
@@ -22,7 +24,7 @@ from ._release import Releaser
 from ._spec import may_fit
 from ._start import Starter
 from ._transport import require_asyncio
-from .errors import ConfigurationError
+from .errors import ConfigurationError, NoCapacityError
 from .objects import InstanceArgs, InstanceState
 from .pricing import PriceList
 
@@ -40,6 +42,7 @@ class Core:
     releaser: Releaser
     starter: Starter
     announcer: Announcer
+    capacity: Capacity
     ledger: AsyncLedger
     late: LateStarts
     recovery: Recovery
@@ -49,7 +52,7 @@ class Core:
 
     def begin(
         self,
-        args: InstanceArgs,
+        choices: tuple[InstanceArgs, ...],
         *,
         is_lease: bool = False,
         delete: bool = False,
@@ -70,7 +73,7 @@ class Core:
             self.starter,
             self.releaser,
             self.jobs,
-            args,
+            choices,
             is_lease=is_lease,
             delete=delete,
             release_timeout=release_timeout,
@@ -81,15 +84,23 @@ class Core:
         start.begin()
         return start
 
-    async def take(self, args: InstanceArgs) -> InstanceState:
-        """Start an instance that is the caller's once this returns."""
-        start = self.begin(args)
-        try:
-            state = await start.taken()
-            _keeper.call_unless_delivered(start.undo)
-            return state
-        finally:
-            self.held.discard(start)
+    async def take(self, choices: tuple[InstanceArgs, ...], *, wait_for_capacity: float | None = None) -> InstanceState:
+        """Start an instance that is the caller's once this returns; where it is to wait, once there is hardware."""
+        require_asyncio()
+        wait = None if wait_for_capacity is None else CapacityWait(self.capacity, choices, wait_for_capacity)
+        while True:
+            start = self.begin(choices if wait is None else await wait.available())
+            try:
+                state = await start.taken()
+            except NoCapacityError as refusal:
+                if wait is None or start.is_doubtful:
+                    raise
+                wait.lost(refusal)
+            else:
+                _keeper.call_unless_delivered(start.undo)
+                return state
+            finally:
+                self.held.discard(start)
 
     def undo(self, start: PendingStart, *, even_kept: bool = False) -> Job[InstanceState | None]:
         """Undo a start that is held; `even_kept` as in `PendingStart.undo`."""

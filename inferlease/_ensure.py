@@ -18,12 +18,12 @@ _ORDER = ("running", "pending", "stopped")
 
 async def choose(
     lookup: Lookup,
-    asked: InstanceArgs,
-    wanted: InstanceArgs,
+    wanted: Sequence[tuple[InstanceArgs, InstanceArgs]],
     leased: Callable[[Sequence[InstanceState]], Awaitable[AbstractSet[str]]],
 ) -> InstanceState | None:
-    """The best instance that has the wanted arguments: running before pending before stopped.
+    """The best instance that has the wanted arguments: running before pending before stopped, then as in `wanted`.
 
+    `wanted` has what was asked for beside what the server would start for it, what is preferred first.
     `leased` tells which of them belong to leases; it is asked after the list was read, when all of them are known.
     """
     listing = await lookup.list()
@@ -31,7 +31,7 @@ async def choose(
     unclear = [bad.id for bad in listing.invalid if is_valid_id(bad.id)]
     fitting: list[InstanceState] = []
     for state in listing:
-        if state.instance_status.status in _ORDER and may_fit(wanted, state.instance_args):
+        if state.instance_status.status in _ORDER and _rank(wanted, state) < len(wanted):
             if None in _values(state.instance_args).values():
                 unclear.append(state.instance_id)
             else:
@@ -41,11 +41,19 @@ async def choose(
             state = await lookup.get(instance_id)
         except (NotFoundError, DecodeError):
             continue
-        if state.instance_status.status in _ORDER and _fits(asked, wanted, state.instance_args):
+        if state.instance_status.status in _ORDER and any(
+            _fits(asked, whole, state.instance_args) for asked, whole in wanted
+        ):
             fitting.append(state)
     taken = await leased(fitting) if fitting else frozenset[str]()
     free = [state for state in fitting if state.instance_id not in taken]
-    return min(free, key=lambda state: _ORDER.index(state.instance_status.status), default=None)
+    return min(free, key=lambda state: (_ORDER.index(state.instance_status.status), _rank(wanted, state)), default=None)
+
+
+def _rank(wanted: Sequence[tuple[InstanceArgs, InstanceArgs]], state: InstanceState) -> int:
+    """The place in `wanted` of the first that the instance may be; past the end if it is none of them."""
+    ranks = (rank for rank, (_, whole) in enumerate(wanted) if may_fit(whole, state.instance_args))
+    return next(ranks, len(wanted))
 
 
 def _values(args: InstanceArgs) -> dict[str, object]:

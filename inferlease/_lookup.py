@@ -107,11 +107,12 @@ class Lookup:
                     raise
             return None
 
-    async def model(self, model: str) -> ModelDetail:
+    async def model(self, model: str, *, attempts: int = ATTEMPTS) -> ModelDetail:
         """A model with its hardware configurations."""
         return await self._exchange.read(
             _requests.get_model(model),
             lambda payload: decode(self._converter, _protocol.member(payload, "model"), ModelDetail, "model"),
+            attempts=attempts,
         )
 
     async def _is_listed(self, instance_id: str, attempts: int) -> bool:

@@ -37,30 +37,34 @@ class Order:
     """One instance that is to be started, and what came of it.
 
     Args:
-        args: What to start.
+        choices: What to start; each but the first only if the one before was refused.
         kind: Whether a lease will own it.
         deadline: Monotonic time after which nothing is sent again; `None` for none.
         guard: Whether it must be guarded, or must not; `None` where it can be.
         on_claim: Called once it is known what was started.
 
     Attributes:
+        args: The choice that is being tried.
         claim: What was started, as soon as that is known.
+        is_doubtful: Whether any start that was sent may have been carried out although no answer says so.
     """
 
     def __init__(
         self,
-        args: InstanceArgs,
+        choices: tuple[InstanceArgs, ...],
         kind: Literal["lease", "start"],
         *,
         deadline: float | None = None,
         guard: bool | None = None,
         on_claim: Callable[[Claim], None],
     ) -> None:
-        self.args = args
+        self.choices = choices
+        self.args = choices[0]
         self.kind: Literal["lease", "start"] = kind
         self.deadline = deadline
         self.guard = guard
         self.claim: Claim | None = None
+        self.is_doubtful = False
         self._on_claim = on_claim
         self._given_up = False
         self._preparing: asyncio.Task[Any] | None = None

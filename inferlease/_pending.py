@@ -33,7 +33,7 @@ class PendingStart:
         starter: Of the client.
         releaser: Of the client.
         jobs: Of the client.
-        args: What to start.
+        choices: What to start, in the order of preference.
         is_lease: Whether it has to be undone sooner or later.
         delete: Whether undoing it deletes the stopped instance.
         release_timeout: Seconds that undoing it may take, from the answer on.
@@ -46,7 +46,7 @@ class PendingStart:
         starter: Starter,
         releaser: Releaser,
         jobs: Jobs,
-        args: InstanceArgs,
+        choices: tuple[InstanceArgs, ...],
         *,
         is_lease: bool,
         delete: bool,
@@ -58,7 +58,6 @@ class PendingStart:
         self._starter = starter
         self._releaser = releaser
         self._jobs = jobs
-        self._args = args
         self._delete = delete
         self._release_timeout = release_timeout
         self._release_deadline: float | None = None
@@ -69,7 +68,7 @@ class PendingStart:
         self._was_stopped = False
         self._release: Job[InstanceState | None] | None = None
         self._order = Order(
-            args,
+            choices,
             "lease" if is_lease else "start",
             deadline=None if timeout is None else self._began + timeout,
             guard=guard,
@@ -77,8 +76,8 @@ class PendingStart:
         )
         self._job: Job[InstanceState] = Job(
             lambda: starter.start(self._order),
-            bound=starter.bound,
-            describe=lambda: f"waiting for the answer to the start of {args.model_id}",
+            bound=starter.bound(self._order),
+            describe=lambda: f"waiting for the answer to the start of {self._order.args.model_id}",
         )
 
     def begin(self) -> None:
@@ -90,6 +89,11 @@ class PendingStart:
     def is_ours(self) -> bool:
         """Whether this process began the start: a forked child owns nothing."""
         return os.getpid() == self._pid
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether something may have been started although the start has failed."""
+        return self._order.is_doubtful
 
     @property
     def is_over(self) -> bool:
@@ -151,7 +155,7 @@ class PendingStart:
             self._jobs.begin(self._job)  # whoever was to begin it may have been interrupted before
             if self._release is None:
                 self._release = self._jobs.submit(
-                    self._undo, bound=self._starter.bound + self._release_timeout, describe=self._describe
+                    self._undo, bound=self._starter.bound(self._order) + self._release_timeout, describe=self._describe
                 )
         _keeper.forget_at_exit(self)
         return self._release
@@ -160,7 +164,7 @@ class PendingStart:
         """A ResourceWarning for a lease that nobody released."""
         if self.is_lease and self.is_ours and not self._is_kept and not self._order.is_given_up:
             warnings.warn(
-                f"a lease of {self._args.model_id} was never released; "
+                f"a lease of {self._order.args.model_id} was never released; "
                 "it is when its client is closed, or when the interpreter exits",
                 ResourceWarning,
                 stacklevel=3,
@@ -210,7 +214,7 @@ class PendingStart:
 
     async def _leave(self, claim: Claim, why: str) -> None:
         await self._starter.ledger.end(claim.journal, "handed over")
-        args = self._args if self._job.error() is not None else self._job.result().instance_args
+        args = self._order.args if self._job.error() is not None else self._job.result().instance_args
         note = await self._starter.announcer.cost_note(claim.instance_id, args)
         log.warning("instance %s %s%s", claim.instance_id, why, note)
 
@@ -240,7 +244,7 @@ class PendingStart:
 
     def _describe(self) -> str:
         if self._order.claim is None:
-            return f"waiting for the answer to the start of {self._args.model_id}, to stop it"
+            return f"waiting for the answer to the start of {self._order.args.model_id}, to stop it"
         costs = f", {price} until then" if (price := self._price()) is not None else ""
         left = self._release_timeout if self._release_deadline is None else self._release_deadline - time.monotonic()
         return (

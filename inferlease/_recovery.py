@@ -163,12 +163,12 @@ class Recovery:
         self._is_hurried = True
         return self._background if os.getpid() == self._pid else None
 
-    async def close_dead(self, instance_id: str) -> None:
-        """End the lease that a dead process had of an instance which was seen stopped. Raises nothing of ours."""
+    async def close_dead(self, instance_id: str, how: Ending) -> None:
+        """End what a dead process had begun with an instance that is somebody's now. Raises nothing of ours."""
         try:
             for record in await self._ledger.open_records():
                 if record.owner == "dead" and record.instance_id == instance_id:
-                    await self._close(record, "stopped")
+                    await self._close(record, how)
         except InferleaseError as error:
             log.debug("the ledger was not asked who had %s: %s", instance_id, error)
 

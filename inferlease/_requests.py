@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ._names import model_id_of
 from .errors import InvalidArgumentError
@@ -108,6 +109,31 @@ def start_arguments(
         billing_interval=billing_interval,
         num_workers=num_workers,
     )
+
+
+def start_choices(
+    model: str,
+    *,
+    hardware_type_id: str | Sequence[str] | None = None,
+    context_length: int | None = None,
+    billing_interval: str | None = None,
+    num_workers: int | None = None,
+) -> tuple[InstanceArgs, ...]:
+    """Check a start's arguments, of which the hardware may be several: the arguments for each, in their order."""
+    args = start_arguments(
+        model, context_length=context_length, billing_interval=billing_interval, num_workers=num_workers
+    )
+    if hardware_type_id is None:
+        return (args,)
+    given: object = (hardware_type_id,) if isinstance(hardware_type_id, str) else hardware_type_id
+    if not isinstance(given, Sequence) or not given:
+        raise InvalidArgumentError(
+            f"hardware_type_id={hardware_type_id!r:.80} is neither an id nor a list of ids to try in this order"
+        )
+    chosen = tuple(checked_id(name, "hardware type id") for name in cast("Sequence[str]", given))
+    if len(set(chosen)) < len(chosen):
+        raise InvalidArgumentError(f"hardware_type_id={hardware_type_id!r:.80} names a hardware type more than once")
+    return tuple(evolve(args, hardware_type_id=name) for name in chosen)
 
 
 def sent_arguments(args: InstanceArgs) -> dict[str, object]:

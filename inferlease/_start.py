@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 from attrs import frozen
 
@@ -14,11 +14,11 @@ from . import _protocol, _requests
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
 from ._candidates import baseline
+from ._capacity import Capacity, none_available
 from ._exchange import Exchange, Look
 from ._late import LateStarts
 from ._lookup import Lookup
 from ._order import Claim, Order
-from ._printing import printable
 from ._protocol import REFUSALS, Action, Answer
 from ._reconcile import Reconciler
 from ._retry import Settled
@@ -28,6 +28,7 @@ from .errors import (
     InferleaseError,
     LedgerError,
     NoCapacityError,
+    NotFoundError,
     StartOutcomeUnknownError,
     StartRefusedError,
 )
@@ -74,16 +75,17 @@ class Starter:
     lookup: Lookup
     prices: PriceList
     announcer: Announcer
+    capacity: Capacity
     ledger: AsyncLedger
     reconciler: Reconciler
     late: LateStarts
     guard: Guarding
     rules: StartRules
 
-    @property
-    def bound(self) -> float:
+    def bound(self, order: Order) -> float:
         """Seconds within which a start ends by itself."""
-        return _LOCK_PATIENCE + POSTS * (4 * self.exchange.timeout + 2 * self.rules.settle_time)
+        refused = (len(order.choices) - 1) * 4 * self.exchange.timeout
+        return refused + _LOCK_PATIENCE + POSTS * (4 * self.exchange.timeout + 2 * self.rules.settle_time)
 
     async def restart(self, instance_id: str) -> InstanceState:
         """Restart a stopped instance: its state after that."""
@@ -104,6 +106,34 @@ class Starter:
         """
         self.guard.begin(order.guard)
         self.prices.fetch_soon()
+        refusals: list[StartRefusedError] = []
+        for args in order.choices:
+            order.args = args
+            try:
+                return await self._start(order)
+            except StartRefusedError as refusal:
+                refusals.append(refusal)
+                # What may have been started must not be joined by a second one on other hardware.
+                if order.is_doubtful or not order.is_wanted or await self._is_about_model(order, refusal):
+                    raise
+                if len(refusals) < len(order.choices):
+                    log.info("%s; the next hardware type is tried", refusal)
+        raise _refused_everywhere(order, refusals)
+
+    async def _is_about_model(self, order: Order, refusal: StartRefusedError) -> bool:
+        """Whether a refusal would be the same on any hardware: there is no such model."""
+        if refusal.status != 404 or len(order.choices) == 1:
+            return False
+        try:
+            await order.prepare(self.lookup.model(order.args.model_id))
+        except NotFoundError:
+            return True
+        except InferleaseError:
+            pass
+        return False
+
+    async def _start(self, order: Order) -> InstanceState:
+        """Start the choice that is being tried."""
         spec = await order.prepare(self._spec(order.args))
         for left in reversed(range(POSTS)):
             journal, settled, state = await self._post(order, spec)
@@ -165,6 +195,7 @@ class Starter:
         try:
             return await self.exchange.settle(request, self.lookup.decode_instance, is_wanted=lambda: order.is_wanted)
         except BaseException:
+            order.is_doubtful = True
             self.late.add(journal)
             raise
 
@@ -180,6 +211,7 @@ class Starter:
         self, order: Order, journal: Journal, settled: Settled[InstanceState], *, is_last: bool
     ) -> InstanceState | None:
         """What an ambiguous start has made, `None` if nothing, so that it is sent again."""
+        order.is_doubtful = True
         cause = _doubt(settled) or self.exchange.error(_requests.start(order.args), settled)
         spec = journal.intent.spec
         self.late.settling(spec, +1)
@@ -197,7 +229,7 @@ class Starter:
             return state
         self.late.add(journal)
         said = f"no instance showed within {journal.intent.settle_time:g} s ({cause})"
-        no_capacity = await self._no_capacity(order.args, said)
+        no_capacity = await self.capacity.lacking(order.args, said)
         if no_capacity is not None:
             raise no_capacity from cause
         if is_last or not order.is_wanted or (order.deadline is not None and time.monotonic() >= order.deadline):
@@ -234,34 +266,32 @@ class Starter:
             status=outcome.status,
             request_id=error.request_id,
         )
-        no_capacity = await self._no_capacity(args, said)
+        no_capacity = await self.capacity.lacking(args, said)
         if no_capacity is not None:
             no_capacity.status, no_capacity.request_id = refused.status, refused.request_id
             refused = no_capacity
         refused.__cause__ = error
         return refused
 
-    async def _no_capacity(self, args: InstanceArgs, said: str) -> NoCapacityError | None:
-        """The error of a start whose hardware is not available now; `None` if that is not so, or not known."""
-        wanted, compatible = args.hardware_type_id, list[str]()
-        with contextlib.suppress(InferleaseError):
-            model = await self.lookup.model(args.model_id)
-            wanted, compatible = wanted or model.recommended_config, model.hardware_configs or []
-        try:
-            available = await self.exchange.read(_requests.LIST_AVAILABLE, self.prices.decode_types)
-        except InferleaseError:
-            return None
-        free = {hardware.hardware_type_id for hardware in available}
-        if wanted is None or wanted in free or wanted in {bad.id for bad in available.invalid}:
-            return None
-        fitting = [name for name in compatible if name in free]
-        shown = printable(", ".join(fitting), 300)
-        return NoCapacityError(
-            f"{printable(wanted, 80)} is not available now ({said}); "
-            + (f"available for this model: {shown}" if fitting else "nothing that fits is available"),
-            available=available,
-            compatible=fitting,
-        )
+
+def _refused_everywhere(order: Order, refusals: Sequence[StartRefusedError]) -> StartRefusedError:
+    """The error of a start that was refused on all the hardware that it was to be tried on."""
+    last = refusals[-1]
+    if len(refusals) == 1:
+        return last
+    if all(isinstance(refusal, NoCapacityError) for refusal in refusals):
+        wanted = [args.hardware_type_id or "" for args in order.choices]
+        return none_available(cast("Sequence[NoCapacityError]", refusals), wanted)
+    told = "; ".join(
+        f"{args.hardware_type_id}: {refusal}" for args, refusal in zip(order.choices, refusals, strict=True)
+    )
+    error = StartRefusedError(
+        f"the start of {order.args.model_id} was refused on each hardware type: {told}",
+        status=last.status,
+        request_id=last.request_id,
+    )
+    error.__cause__ = last
+    return error
 
 
 def _answered_id(settled: Settled[InstanceState]) -> str:

@@ -13,7 +13,7 @@ from ._watch import Follower, InCaller, Observation, Poller, Reporter, is_transi
 from .errors import InstanceGoneError, InstanceStoppedError, TransportError, WaitStalledError, WaitTimeoutError
 from .objects import InstanceEvent, InstanceState
 
-__all__ = ["Probing", "Wait", "watch"]
+__all__ = ["Probing", "Wait", "call_back", "watch"]
 
 # Says of a base URL what is in the way of inference there, `None` if nothing is.
 Probing: TypeAlias = Callable[[str], Awaitable[str | None]]
@@ -103,18 +103,7 @@ class Wait:
     async def _report(self, state: InstanceState) -> None:
         """Call back, within the deadline: an async callback that never returns must not hold up the wait."""
         event = self._reporter.event(state)
-        if self._on_progress is None or event is None:
-            return
-        result = self._on_progress(event)
-        if not isinstance(result, Awaitable):
-            return
-        scope = asyncio.timeout(None if isinstance(result, InCaller) else max(self._deadline - time.monotonic(), 0))
-        try:
-            async with scope:
-                await result
-        except TimeoutError:
-            if not scope.expired():
-                raise
+        if event is not None and not await call_back(self._on_progress, event, self._deadline):
             raise self._timed_out("usable", stalled=False) from self._trouble
 
     async def _answers(self, probe: Probing, base_url: str) -> bool:
@@ -172,6 +161,24 @@ class Wait:
             instance_id=self._id,
             last_state=self._last,
         )
+
+
+async def call_back(
+    on_progress: Callable[[InstanceEvent], object] | None, event: InstanceEvent, deadline: float
+) -> bool:
+    """Call back, if there is anybody to call; `False` if an async callback had not returned at `deadline`."""
+    result = on_progress(event) if on_progress is not None else None
+    if not isinstance(result, Awaitable):
+        return True
+    scope = asyncio.timeout(None if isinstance(result, InCaller) else max(deadline - time.monotonic(), 0))
+    try:
+        async with scope:
+            await result
+    except TimeoutError:
+        if not scope.expired():
+            raise
+        return False
+    return True
 
 
 def _seconds(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from ssl import SSLContext
 from types import TracebackType
@@ -17,6 +18,7 @@ from . import _keeper, _requests, _sigterm
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
 from ._auth import Credentials, InferenceKey
+from ._capacity import Capacity
 from ._convert import make_converter
 from ._core import Core
 from ._exchange import Exchange
@@ -132,6 +134,7 @@ class Client:
         exchange = Exchange(self._transport, Credentials(client_id, client_secret), timeout=timeout)
         lookup = Lookup(exchange, self.converter, poll_interval)
         prices = PriceList(exchange, self.converter)
+        capacity = Capacity(exchange, lookup, prices, poll_interval)
         releaser = Releaser(exchange, lookup)
         announcer = Announcer(prices)
         jobs = Jobs()
@@ -148,6 +151,7 @@ class Client:
                 lookup,
                 prices,
                 announcer,
+                capacity,
                 remembered,
                 Reconciler(lookup, remembered, announcer, patience=timeout),
                 late,
@@ -155,6 +159,7 @@ class Client:
                 rules,
             ),
             announcer=announcer,
+            capacity=capacity,
             ledger=remembered,
             late=late,
             recovery=Recovery(lookup, remembered, releaser, prices, jobs, is_automatic=reap, patience=exchange.timeout),
@@ -171,7 +176,7 @@ class Client:
         self,
         model: str,
         *,
-        hardware_type_id: str | None = None,
+        hardware_type_id: str | Sequence[str] | None = None,
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
@@ -182,6 +187,7 @@ class Client:
         delete: bool = True,
         release_timeout: float = 120.0,
         keep: bool = False,
+        wait_for_capacity: float | None = None,
         guard: bool | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
@@ -196,7 +202,8 @@ class Client:
             context_length: In tokens.
             billing_interval: `per_minute` or `per_hour`.
             num_workers: From 1 to 8.
-            timeout: Seconds at most until the instance is usable, the start included.
+            timeout: Seconds at most until the instance is usable, the start included, but not what
+                `wait_for_capacity` takes.
             stall_timeout: Seconds at most without a step of any worker; `None` for no such bound.
             probe: Also wait until the instance answers inference requests.
             on_progress: Called with each change while waiting; may be async.
@@ -204,6 +211,8 @@ class Client:
             release_timeout: Seconds at most until the instance is seen stopped.
             keep: Leave the instance running at the end; it is yours from then on. If entering fails it is stopped
                 all the same.
+            wait_for_capacity: As for `instances.start`. Its events have the state `no capacity`, and their instance
+                has no id yet.
             guard: Whether a small process of its own stops the instance if this process is killed. `None`: where
                 the platform has what that takes, unless `INFERLEASE_GUARD=0`; `True`: the lease is refused where
                 it can't be had; `False`: no.
@@ -211,7 +220,7 @@ class Client:
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
         """
-        args = _requests.start_arguments(
+        choices = _requests.start_choices(
             model,
             hardware_type_id=hardware_type_id,
             context_length=context_length,
@@ -226,9 +235,12 @@ class Client:
             delete=delete,
             release_timeout=checked_seconds("release_timeout", release_timeout),
             keep=keep,
+            wait_for_capacity=(
+                None if wait_for_capacity is None else checked_seconds("wait_for_capacity", wait_for_capacity)
+            ),
             guard=guard,
         )
-        return Lease(self._core, self.instances, args, options)
+        return Lease(self._core, self.instances, choices, options)
 
     async def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.
@@ -246,13 +258,12 @@ class Client:
                 await _released(releases)
             finally:
                 _sigterm.restore_unless_held()
-                if reaping is not None:
-                    await reaping.wait()
                 closing = self._core.jobs.close(self._close_on_keeper)
                 if not _keeper.is_here():
                     await self._transport.close()
-                if closing is not None:
-                    await closing.wait()
+                for job in (reaping, closing):
+                    if job is not None:
+                        await job.wait()
 
     async def _close_on_keeper(self) -> None:
         self._transport.finished = True

@@ -23,7 +23,7 @@ from ._memory_ledger import MemoryLedger
 from .errors import ConfigurationError
 from .ledger import Ending, Intent, Journal, Ledger, now
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "require_possible"]
 
 
 class Guard:
@@ -46,7 +46,7 @@ class Guard:
         if trouble is None:
             return self._guarded
         if wanted:
-            raise ConfigurationError(f"there can be no guard: {trouble}; nothing was started")
+            raise _refusal(trouble)
         warn(f"instances are not guarded: {trouble}; if this process is killed they are billed until they are reaped")
         # It may come up late, or the next one may.
         return self._guarded if lacks() is None else lambda journal: journal
@@ -59,6 +59,16 @@ class Guard:
             text = intent_line(journal.intent if is_known else evolve(journal.intent, exclusive=False)).decode()
         side().opened(journal.intent.journal, _options(self._exchange, self._ledger), text)
         return GuardedJournal(journal, is_carried=text is not None)
+
+
+def require_possible() -> None:
+    """Raises ConfigurationError where the platform lacks what a guard takes."""
+    if trouble := lacks():
+        raise _refusal(trouble)
+
+
+def _refusal(trouble: str) -> ConfigurationError:
+    return ConfigurationError(f"there can be no guard: {trouble}; nothing was started")
 
 
 def _is_on(wanted: bool | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol, Self, TypeAlias
 
@@ -182,10 +182,11 @@ class Instances:
         self,
         model: str,
         *,
-        hardware_type_id: str | None = None,
+        hardware_type_id: str | Sequence[str] | None = None,
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
+        wait_for_capacity: float | None = None,
     ) -> Instance:
         """Start an instance and return it, not yet usable. It is billed until you stop it.
 
@@ -200,10 +201,13 @@ class Instances:
 
         Args:
             model: Hugging Face name (`org/model`) or model id (`org--model`).
-            hardware_type_id: Such as `NVIDIA_L4_1`; by default the one that is recommended for the model.
+            hardware_type_id: Such as `NVIDIA_L4_1`; by default the one that is recommended for the model. Of several,
+                the first that the server does not refuse; after an answer that was lost no other one is tried.
             context_length: In tokens; by default the configuration's maximum, at most 32,000.
             billing_interval: `per_minute` (default) or `per_hour`.
             num_workers: From 1 (default) to 8; each has all GPUs of the hardware type and is billed.
+            wait_for_capacity: Seconds at most to wait until the hardware, or one of several, is available; by default
+                none. Nothing is started before; the wait is logged.
 
         Raises:
             InvalidArgumentError: An argument is refused before anything is sent.
@@ -214,27 +218,30 @@ class Instances:
             ConfigurationError: There are no credentials.
             TransportError: Nothing was sent.
         """
-        args = _requests.start_arguments(
+        choices = _requests.start_choices(
             model,
             hardware_type_id=hardware_type_id,
             context_length=context_length,
             billing_interval=billing_interval,
             num_workers=num_workers,
         )
-        return await self._start(args)
+        if wait_for_capacity is not None:
+            wait_for_capacity = _requests.checked_seconds("wait_for_capacity", wait_for_capacity)
+        return await self._start(choices, wait_for_capacity)
 
     async def ensure(
         self,
         model: str,
         *,
-        hardware_type_id: str | None = None,
+        hardware_type_id: str | Sequence[str] | None = None,
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
     ) -> Instance:
         """An instance with these arguments, started only if there is none.
 
-        One that runs comes first, then a pending one, then a stopped one, which is restarted. Takes
+        One that runs comes first, then a pending one, then a stopped one, which is restarted; of those in the same
+        state one on the hardware that is named first, where `hardware_type_id` names several. Takes
         `start`'s arguments and raises what it raises. What is left at `None` is resolved to the server's
         default first. An instance under a lease of this client is never taken.
 
@@ -242,19 +249,23 @@ class Instances:
             instance = await client.instances.ensure("meta-llama/Llama-3.1-8B-Instruct")
             await instance.wait_until_running()
         """
-        args = _requests.start_arguments(
+        choices = _requests.start_choices(
             model,
             hardware_type_id=hardware_type_id,
             context_length=context_length,
             billing_interval=billing_interval,
             num_workers=num_workers,
         )
-        wanted = resolve(args, await self._core.lookup.model(args.model_id))
-        found = await choose(self._core.lookup, args, wanted, self._core.leased)
+        served = await self._core.lookup.model(choices[0].model_id)
+        wanted = [(args, resolve(args, served)) for args in choices]
+        found = await choose(self._core.lookup, wanted, self._core.leased)
         if found is None:
-            return await self._start(args)
+            return await self._start(choices)
         if found.is_stopped:
-            found = await self._restart(found.instance_id)
+            return self._instance(await self._restart(found.instance_id))
+        # A start may have made it that never reached its caller: from here on it is this one's.
+        taken = found.instance_id
+        await self._core.carry("the ledger", lambda: self._core.recovery.close_dead(taken, "handed over"))
         return self._instance(found)
 
     async def get(self, instance_id: str) -> Instance:
@@ -327,8 +338,8 @@ class Instances:
             state.instance_id, state.base_url, state.instance_args, state.instance_status, state.worker_statuses
         )._bind(self)
 
-    async def _start(self, args: InstanceArgs) -> Instance:
-        return self._instance(await self._core.take(args))
+    async def _start(self, choices: tuple[InstanceArgs, ...], wait_for_capacity: float | None = None) -> Instance:
+        return self._instance(await self._core.take(choices, wait_for_capacity=wait_for_capacity))
 
     async def _read(self, instance: Instance) -> None:
         instance._assign(await self._core.lookup.get(instance.instance_id))
@@ -346,7 +357,7 @@ class Instances:
     async def _restarted(self, instance_id: str) -> InstanceState:
         state = await self._core.starter.restart(instance_id)
         # What a dead process had leased ended with its stop: from here on it is the caller's.
-        await self._core.recovery.close_dead(instance_id)
+        await self._core.recovery.close_dead(instance_id, "stopped")
         return state
 
     async def _delete(self, instance_id: str) -> None:

@@ -10,10 +10,12 @@ import anyio
 from attrs import frozen
 
 from . import _keeper, _sigterm
+from ._capacity_wait import CapacityWait
 from ._core import Core
 from ._pending import PendingStart
 from ._transport import require_asyncio
-from .errors import InferleaseError, WaitTimeoutError
+from .errors import InferleaseError, NoCapacityError, WaitTimeoutError
+from .guard import require_possible
 from .instances import Instance, Instances, OnProgress
 from .objects import InstanceArgs, InstanceState
 
@@ -31,6 +33,7 @@ class LeaseOptions:
     delete: bool
     release_timeout: float
     keep: bool
+    wait_for_capacity: float | None
     guard: bool | None
 
 
@@ -49,11 +52,15 @@ class Lease:
             await lease.release()
     """
 
-    def __init__(self, core: Core, instances: Instances, args: InstanceArgs, options: LeaseOptions) -> None:
+    def __init__(
+        self, core: Core, instances: Instances, choices: tuple[InstanceArgs, ...], options: LeaseOptions
+    ) -> None:
         self._core = core
         self._instances = instances
-        self._args = args
+        self._choices = choices
         self._options = options
+        self._is_acquired = False
+        self._wait: CapacityWait | None = None
         self._start: PendingStart | None = None
         self._instance: Instance | None = None
 
@@ -66,7 +73,8 @@ class Lease:
         """Start the instance and wait until it is usable. If that fails, it is released before this raises.
 
         Raises:
-            StartRefusedError: The server refused; a NoCapacityError if the hardware is not available.
+            StartRefusedError: The server refused; a NoCapacityError if the hardware is not available, or was not
+                within `wait_for_capacity`.
             StartOutcomeUnknownError: It may have been started: the error has the candidates.
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
@@ -77,24 +85,17 @@ class Lease:
             TransportError: Nothing was sent.
         """
         require_asyncio()
-        if self._start is not None:
+        if self._is_acquired:
             raise InferleaseError("this lease was acquired before: make a new one with client.lease()")
         if self._options.probe:
             self._core.probe.check()
+        if self._options.guard:
+            require_possible()
         options = self._options
-        await _sigterm.expect()
-        start = self._start = self._core.begin(
-            self._args,
-            is_lease=True,
-            delete=options.delete,
-            release_timeout=options.release_timeout,
-            timeout=options.timeout,
-            guard=options.guard,
-        )
-        _sigterm.hold(start)
-        began = time.monotonic()
+        self._is_acquired = True
         try:
-            instance = self._instance = self._instances._instance(await self._started(start))
+            start, began, state = await self._started()
+            instance = self._instance = self._instances._instance(state)
             await self._instances._wait_until_running(
                 instance,
                 timeout=options.timeout,
@@ -112,7 +113,34 @@ class Lease:
         _keeper.call_unless_delivered(lambda: self._core.undo(start, even_kept=True))
         return instance
 
-    async def _started(self, start: PendingStart) -> InstanceState:
+    async def _started(self) -> tuple[PendingStart, float, InstanceState]:
+        """A start, when it began, and what it has started; where it is to wait, once there is hardware."""
+        options, choices = self._options, self._choices
+        if options.wait_for_capacity is not None:
+            self._wait = CapacityWait(self._core.capacity, choices, options.wait_for_capacity, options.on_progress)
+        while True:
+            if self._wait is not None:
+                choices = await self._wait.available()
+            await _sigterm.expect()
+            start = self._start = self._core.begin(
+                choices,
+                is_lease=True,
+                delete=options.delete,
+                release_timeout=options.release_timeout,
+                timeout=options.timeout,
+                guard=options.guard,
+            )
+            _sigterm.hold(start)
+            began = time.monotonic()
+            try:
+                return start, began, await self._answered(start)
+            except NoCapacityError as refusal:
+                if self._wait is None or start.is_doubtful:
+                    raise
+                self._wait.lost(refusal)
+            await self._release(even_kept=True)
+
+    async def _answered(self, start: PendingStart) -> InstanceState:
         timeout = self._options.timeout
         scope = asyncio.timeout(timeout)
         try:
@@ -122,7 +150,8 @@ class Lease:
             if not scope.expired():
                 raise
         raise WaitTimeoutError(
-            f"the start of {self._args.model_id} was not answered within {timeout:g} s; whatever it starts is stopped"
+            f"the start of {self._choices[0].model_id} was not answered within {timeout:g} s; "
+            "whatever it starts is stopped"
         )
 
     async def release(self) -> None:
@@ -136,6 +165,8 @@ class Lease:
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
             StartOutcomeUnknownError: It is not known whether there is one: the error has the candidates.
         """
+        if self._wait is not None:
+            self._wait.give_up()
         await self._release(even_kept=False)
 
     async def _release(self, *, even_kept: bool) -> None:

@@ -285,11 +285,11 @@ class InstanceEvent:
     """A change that a wait or `watch()` saw.
 
     Attributes:
-        instance: The state at that time, detached.
-        state: The status string, or `gone`.
+        instance: The state at that time, detached; without an id while there is no hardware to start it on.
+        state: The status string, or `gone`; `no capacity` while there is no hardware.
         progress: Initialization from 0.0 to 1.0; `None` if unknown.
-        description: The current initialization step in words; `None` if unknown.
-        elapsed: Seconds since the watch began.
+        description: The current initialization step in words, or what hardware there is; `None` if unknown.
+        elapsed: Seconds since the watch began; that for hardware is one of its own.
     """
 
     instance: InstanceState
@@ -299,7 +299,7 @@ class InstanceEvent:
     elapsed: float
 
     def __str__(self) -> str:
-        parts = [f"{self.elapsed:5.0f} s", self.instance.instance_id, self.state]
+        parts = [f"{self.elapsed:5.0f} s", *filter(None, [self.instance.instance_id]), self.state]
         if self.progress is not None:
             parts.append(f"{self.progress:.0%}")
         if self.description:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Iterator
 
     from inferlease.emulator import Emulator
@@ -23,15 +23,24 @@ def environment(emulator: Emulator) -> dict[str, str]:
 
 
 def run_script(emulator: Emulator, script: str, *flags: str, seconds: float = 40.0) -> subprocess.CompletedProcess[str]:
-    """Run a Python script to its end, whatever its exit code; `flags` are the interpreter's."""
-    return subprocess.run(
+    """Run a Python script to its end, whatever its exit code; `flags` are the interpreter's.
+
+    Raises TimeoutExpired after `seconds`, when the script and all that it has forked are killed.
+    """
+    with subprocess.Popen(
         [sys.executable, *flags, "-c", script],
         env=environment(emulator),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=seconds,
-        check=False,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            said, complained = process.communicate(timeout=seconds)
+        except BaseException:  # the timeout of the test too
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
 
 
 @define

@@ -334,6 +334,7 @@ def test_a_time_is_written_in_iso_8601_with_z() -> None:
     assert CONVERTER.unstructure(noon) == "2024-01-01T10:00:00Z"
 
 
+@pytest.mark.fault(36)
 def test_a_lone_surrogate_neither_crashes_nor_gets_raw_into_a_message() -> None:
     payload = instance(instance_id="\ud800", base_url=5)
     with pytest.raises(DecodeError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from inferlease import APIError, NotFoundError, ServerError, StartRefusedError
 from tests.emulator.support import until
 from tests.faults import MODEL, MODEL_ID, FaultyEmulator, edited, emulated
+from tests.processes import environment
 
 if TYPE_CHECKING:
     from inferlease import Client, Instance
+    from tests.worlds import Api
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hurried")]
 
@@ -218,6 +221,7 @@ async def test_an_item_that_stays_garbled_is_passed_over(client: Client, emulato
 # ---- leases -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(81)
 @at_once
 async def test_a_leased_one_is_never_taken(client: Client, emulator: FaultyEmulator) -> None:
     async with client.lease(MODEL) as leased:
@@ -225,6 +229,7 @@ async def test_a_leased_one_is_never_taken(client: Client, emulator: FaultyEmula
     assert emulator.books().starts == 2
 
 
+@pytest.mark.fault(81)
 @slow
 async def test_a_leased_one_that_is_still_pending_is_never_taken(client: Client, emulator: FaultyEmulator) -> None:
     lease = client.lease(MODEL)
@@ -237,6 +242,42 @@ async def test_a_leased_one_that_is_still_pending_is_never_taken(client: Client,
         await acquiring
 
 
+@pytest.mark.fault(81)
+@at_once
+async def test_one_that_another_client_leases_is_never_taken(
+    client: Client, emulator: FaultyEmulator, either: Api
+) -> None:
+    async with either.connect(emulator, poll_interval=0.02) as other, other.lease(MODEL) as leased:
+        assert (await client.instances.ensure(MODEL)).instance_id != leased.instance_id
+    assert emulator.books().starts == 2
+
+
+LEASING = f"""
+from inferlease.sync import Client
+with Client(poll_interval=0.02) as client, client.lease({MODEL!r}) as instance:
+    print(instance.instance_id, flush=True)
+    input()
+"""
+
+
+@pytest.mark.fault(81)
+@at_once
+async def test_one_that_another_process_leases_is_never_taken(client: Client, emulator: FaultyEmulator) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", LEASING),
+        env=environment(emulator),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    leased = (await process.stdout.readline()).decode().strip()
+    taken = (await client.instances.ensure(MODEL)).instance_id
+    await process.communicate(b"\n")
+    assert taken != leased
+    assert live(emulator) == [taken]
+
+
+@pytest.mark.fault(81)
 @slow
 async def test_one_whose_lease_does_not_know_it_yet_is_never_taken(client: Client, emulator: FaultyEmulator) -> None:
     with emulator.hold("start", "unanswered") as hold:
@@ -301,6 +342,7 @@ async def cancelled_at(emulator: FaultyEmulator, operation: Any, call: asyncio.T
             await call
 
 
+@pytest.mark.fault(84)
 async def test_a_cancelled_restart_stops_nothing(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
     await instance.stop()
@@ -309,6 +351,7 @@ async def test_a_cancelled_restart_stops_nothing(client: Client, emulator: Fault
     assert live(emulator) == [instance.instance_id]
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize("operation", ["list", "restart"])
 async def test_a_cancelled_ensure_stops_nothing_that_it_did_not_start(
     client: Client, emulator: FaultyEmulator, operation: Any

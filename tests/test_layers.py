@@ -34,6 +34,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_release",
         "_order",
         "_candidates",
+        "_capacity",
+        "_capacity_wait",
         "_reconcile",
         "_late",
         "_orphans",

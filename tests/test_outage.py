@@ -53,6 +53,19 @@ async def test_a_lease_that_is_held_meanwhile_is_released(
     assert len(emulator.asked("stop")) == refused + 1
 
 
+async def test_a_release_does_not_wait_for_the_budget(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A stop that was given up would be asked for again after this time.
+    monkeypatch.setattr("inferlease._release._ASK_AGAIN", 60.0)
+    async with client.lease(MODEL, release_timeout=5):
+        emulator.fault("list", 503, handled=False, times=None)
+        await storm(client)
+        emulator.fault("get", 503, handled=False, times=3)
+        emulator.fault("stop", 503, handled=False, times=3)
+    assert emulator.books().still_billed == []
+
+
 async def test_after_it_calls_are_retried_again(client: Client, emulator: FaultyEmulator) -> None:
     emulator.fault("list", 503, handled=False, times=None)
     await storm(client)

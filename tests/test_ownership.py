@@ -225,7 +225,10 @@ async def test_a_stop_that_is_done_but_always_answered_badly_is_seen_at_the_firs
     assert len(emulator.asked("stop")) == 1
 
 
-async def test_one_stalled_connection_does_not_use_up_the_release(client: Client, emulator: FaultyEmulator) -> None:
+async def test_one_stalled_connection_does_not_use_up_the_release(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inferlease._release._PAUSE", 60.0)  # the stop is repeated, not begun anew
     entered = client.lease(MODEL, release_timeout=9.0)
     await entered.acquire()
     with emulator.hold("stop", "before"):

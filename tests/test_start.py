@@ -290,6 +290,7 @@ def bill_is_closed(emulator: FaultyEmulator, starts: int) -> Callable[[], bool]:
     return lambda: emulator.books().starts == starts and not emulator.books().still_billed
 
 
+@pytest.mark.fault(84)
 @pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("verb", ["start", "ensure"])
@@ -308,6 +309,7 @@ async def test_a_start_cancelled_before_its_post_is_not_sent(client: Client, emu
     assert posts(emulator) == 0
 
 
+@pytest.mark.fault(84)
 @pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 async def test_a_start_cancelled_in_the_tick_of_its_answer_is_stopped(client: Client, emulator: FaultyEmulator) -> None:
     """Whoever gets a CancelledError has no instance to stop."""

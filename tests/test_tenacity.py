@@ -105,6 +105,13 @@ async def test_without_tenacity_it_is_not(
         await call
 
 
+@pytest.fixture
+def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a release does about an error that nobody foresaw is no repeat of a request."""
+    monkeypatch.setattr("inferlease._release._PAUSE", 60.0)
+
+
+@pytest.mark.usefixtures("long_pause")
 async def test_a_release_repeats_its_stop(client: Client, emulator: FaultyEmulator) -> None:
     emulator.fault("stop", 503, handled=False, times=2)
     async with client.lease(MODEL, release_timeout=5):
@@ -112,11 +119,10 @@ async def test_a_release_repeats_its_stop(client: Client, emulator: FaultyEmulat
     assert emulator.books().still_billed == []
 
 
+@pytest.mark.usefixtures("long_pause")
 async def test_without_tenacity_a_release_does_not(
-    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch, break_tenacity: Callable[[], None]
+    client: Client, emulator: FaultyEmulator, break_tenacity: Callable[[], None]
 ) -> None:
-    # What a release does about an error that nobody foresaw is no repeat of a request.
-    monkeypatch.setattr("inferlease._release._PAUSE", 60.0)
     emulator.fault("stop", 503, handled=False, times=2)
     lease = client.lease(MODEL, release_timeout=0.3)
     await lease.acquire()

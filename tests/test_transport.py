@@ -166,6 +166,7 @@ async def test_waiting_in_vain_for_a_slot_of_the_pool_is_not_sent(server: RawSer
         holder.cancel()
     assert isinstance(outcome, NotSent)
     assert not outcome.permanent
+    assert isinstance(outcome.error, aiohttp.ConnectionTimeoutError)  # and no deadline, after which nothing follows
     assert server.calls == [str(STOP)]
 
 
@@ -284,6 +285,18 @@ async def test_a_mutation_never_takes_a_connection_that_reads_left_behind(
     await send(transport, READ)
     await send(transport, DELETE)
     assert [seen.connection for seen in server.requests] == [1, 2]
+
+
+@pytest.mark.fault(7)
+@pytest.mark.asyncio
+async def test_each_call_that_changes_something_has_a_connection_of_its_own(api: Client, server: RawServer) -> None:
+    give_token(api)
+    server.script(str(STOP), one(status="stopped"))
+    server.script(str(DELETE), answer({}))
+    for _ in range(2):
+        await api.instances.stop("i-1")
+        await api.instances.delete("i-1")
+    assert [seen.connection for seen in server.requests] == [1, 2, 3, 4]
 
 
 @pytest.mark.asyncio
@@ -539,6 +552,21 @@ async def test_the_proxy_of_the_environment_is_used(
         assert isinstance(await send(transport, request_), Answer)
     assert [seen.call for seen in proxy.connects] == ["CONNECT api.invalid:443"]
     assert "authorization" not in proxy.connects[0].headers
+
+
+@pytest.mark.fault(16)
+@pytest.mark.parametrize("verb", ["get", "stop"])
+@pytest.mark.asyncio
+async def test_a_call_goes_through_the_proxy_of_the_environment(
+    proxy: Proxy, tls_server: RawServer, monkeypatch: pytest.MonkeyPatch, either: Api, verb: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    tls_server.script(str(READ), one())
+    tls_server.script(str(STOP), one(status="stopped"))
+    async with raw_client(REMOTE, either, ssl=client_tls()) as client:
+        give_token(client)
+        await getattr(client.instances, verb)("i-1")
+    assert [seen.call for seen in proxy.connects] == ["CONNECT api.invalid:443"]
 
 
 @pytest.mark.asyncio

@@ -22,7 +22,9 @@ MODULES: Mapping[str, tuple[str, ...]] = {
 HOME = {name: module for module, names in MODULES.items() for name in names}
 # Types that are the same in both worlds, beside the built-in ones.
 SHARED_MODULES = {"objects", "errors", "_convert"}
-SHARED = {"Converter", "Ids", "LedgerPlace", "Orphans", "Records", "SSLContext", "TracebackType", "datetime"}
+SHARED = {
+    "Converter", "Ids", "LedgerPlace", "Orphans", "Records", "SSLContext", "Sequence", "TracebackType", "datetime"
+}  # fmt: skip
 
 # The words of the async world, and those of the other one.
 WORDING = (

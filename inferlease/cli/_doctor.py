@@ -7,7 +7,7 @@ import click
 from inferlease import Client, ConfigurationError
 from inferlease._checkup import Check, check_up
 from inferlease.cli import _signals
-from inferlease.cli._output import write_json, write_table
+from inferlease.cli._output import is_terminal, write_json, write_rows, write_table
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["command"]
@@ -34,10 +34,11 @@ async def _check(terminal: Terminal, as_json: bool) -> int:
             [{"check": each.name, "status": each.status, "said": each.said, "advice": each.advice} for each in checks]
         )
     else:
-        write_table(
-            ("check", "status", "found", "what to do"),
-            [(each.name, each.status, each.said, each.advice or "-") for each in checks],
-        )
+        rows = [(each.name, each.status, each.said, each.advice or "-") for each in checks]
+        if is_terminal():
+            write_table(("check", "status", "found", "what to do"), rows)
+        else:
+            write_rows(rows)
     return 1 if any(each.status == "failed" for each in checks) else 0
 
 

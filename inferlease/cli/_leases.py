@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import click
 
@@ -10,7 +10,7 @@ from inferlease import Client, StartRecord
 from inferlease._printing import printable
 from inferlease.cli import _signals
 from inferlease.cli._options import AGE
-from inferlease.cli._output import write_json, write_table
+from inferlease.cli._output import is_terminal, write_json, write_rows, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
 
@@ -27,7 +27,7 @@ def command(*, since: timedelta, as_json: bool) -> int:
 
     Those that have not ended are always listed: "live" ones, and "orphaned" ones, whose process is gone
     (`inferlease reap` deals with them). Of the others those that ended since then. Where stdout is no terminal, each
-    is a line with tabs: began, kind, model, instance, state, end.
+    is a line with tabs: kind, began, state, ended, instance, model.
     """
     terminal = Terminal()
     return _signals.run(lambda _: _list(since, as_json), terminal.say)
@@ -38,24 +38,23 @@ async def _list(since: timedelta, as_json: bool) -> int:
         records = await client.leases.list(now() - since)
     if as_json:
         write_json([_object(record) for record in records])
+    elif is_terminal():
+        rows = [_row(record, "%m-%d %H:%M") for record in records]
+        write_table(("began", "state", "ended", "instance", "model"), [row[1:] for row in rows], whole="instance")
     else:
-        write_table(("began", "kind", "model", "instance", "state", "ended"), [_row(record) for record in records])
+        write_rows([_row(record, "%Y-%m-%d %H:%M:%S") for record in records])
     return 0
 
 
-def _row(record: StartRecord) -> tuple[str, ...]:
+def _row(record: StartRecord, times: str) -> tuple[str, ...]:
     return (
-        _local(record.began),
         record.kind,
-        printable(record.args.hf_name, 100),
-        record.instance_id or "-",
+        record.began.astimezone().strftime(times),
         record.ending or ("kept" if record.is_kept else _OWNERS[record.owner]),
-        _local(record.ended_at) if record.ended_at is not None else "-",
+        record.ended_at.astimezone().strftime(times) if record.ended_at is not None else "-",
+        record.instance_id or "-",
+        printable(record.args.hf_name, 100),
     )
-
-
-def _local(when: datetime) -> str:
-    return f"{when.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _object(record: StartRecord) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
@@ -15,11 +15,12 @@ __all__ = ["LeaseArguments", "leased"]
 class LeaseArguments(TypedDict, total=False):
     """Arguments of `Client.lease`."""
 
-    hardware_type_id: str | None
+    hardware_type_id: Sequence[str] | None
     context_length: int | None
     billing_interval: str | None
     num_workers: int | None
     timeout: float
+    wait_for_capacity: float | None
     stall_timeout: float | None
     probe: bool
     release_timeout: float

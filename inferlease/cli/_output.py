@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["STDOUT_GONE", "write_json", "write_table"]
+__all__ = ["STDOUT_GONE", "is_terminal", "write_json", "write_lines", "write_rows", "write_table"]
 
 STDOUT_GONE = 141
 
@@ -29,14 +29,26 @@ def write_json(value: object) -> None:
     _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write rows of text: with titles and as wide as the terminal, or one a line with tabs where it is none."""
-    if sys.stdout is None or not sys.stdout.isatty():
-        _write("".join("\t".join(row) + "\n" for row in rows))
-        return
+def is_terminal() -> bool:
+    """Whether a person reads stdout."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def write_lines(lines: Sequence[str]) -> None:
+    """Write lines as they are."""
+    _write("".join(f"{line}\n" for line in lines))
+
+
+def write_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Write each row in a line with tabs."""
+    write_lines(["\t".join(row) for row in rows])
+
+
+def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, whole: str = "") -> None:
+    """Write rows with titles, as wide as the terminal; the column `whole` is never broken, so that it can be copied."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title == whole)
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console(highlight=False)

@@ -10,7 +10,7 @@ import click
 from inferlease import Client, InferleaseError, Orphan
 from inferlease._printing import printable
 from inferlease.cli import _signals
-from inferlease.cli._output import write_json, write_table
+from inferlease.cli._output import is_terminal, write_json, write_lines, write_rows
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._told import is_news
 
@@ -78,12 +78,18 @@ def _tell(
                 "errors": [str(trouble) for trouble in troubles],
             }
         )
-    elif stopped or left:
-        rows = [_row("stopped", orphan) for orphan in stopped] + [_row(orphan.verdict, orphan) for orphan in left]
-        write_table(("", "instance", "model", "at most", "why"), rows)
+        return
+    rows = [_row("stopped", orphan) for orphan in stopped] + [_row(orphan.verdict, orphan) for orphan in left]
+    if is_terminal():
+        # Not in columns: an id has to be whole to be copied.
+        for what, instance_id, model, price, reason in rows:
+            costs = f", at most {price}" if price != "-" else ""
+            write_lines([f"{what:<10}  {instance_id}  {model}{costs}", f"{'':<10}  {reason}"])
+    else:
+        write_rows(rows)
 
 
-def _row(what: str, orphan: Orphan) -> tuple[str, ...]:
+def _row(what: str, orphan: Orphan) -> tuple[str, str, str, str, str]:
     reason = f"{orphan.reason} (started {_local(orphan.began)})"
     if orphan.until is not None:
         reason = f"{orphan.reason} (started {_local(orphan.began)}, unresolved until {_local(orphan.until)})"

@@ -27,11 +27,17 @@ __all__ = ["command"]
 @click.command("run", options_metavar="[OPTIONS]", short_help="Run a command with an instance of its own.")
 @click.argument("model")
 @click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--hardware-type", metavar="ID", help="Such as NVIDIA_L4_1; by default the recommended one.")
+@click.option(
+    "--hardware-type",
+    metavar="ID",
+    multiple=True,
+    help="Such as NVIDIA_L4_1; by default the recommended one. Of several, the first that is available.",
+)
 @click.option("--context-length", type=int, metavar="TOKENS", help="By default the most that fits, up to 32,000.")
 @click.option("--billing-interval", type=click.Choice(["per_minute", "per_hour"]), help="By default per_minute.")
 @click.option("--num-workers", type=click.IntRange(1, 8), help="Each is billed; by default 1.")
 @click.option("--timeout", type=SECONDS, default=900.0, show_default=True, help="At most until it is usable.")
+@click.option("--wait-for-capacity", type=SECONDS, help="Before that, at most until there is hardware; by default 0.")
 @click.option("--stall-timeout", type=SECONDS, help="At most without a step of any worker; by default no limit.")
 @click.option("--release-timeout", type=SECONDS, default=120.0, show_default=True, help="At most until it is stopped.")
 @click.option("--probe/--no-probe", help="Also wait until the instance answers requests; by default not.")
@@ -39,11 +45,12 @@ def command(
     *,
     model: str,
     command_line: tuple[str, ...],
-    hardware_type: str | None,
+    hardware_type: tuple[str, ...],
     context_length: int | None,
     billing_interval: str | None,
     num_workers: int | None,
     timeout: float,
+    wait_for_capacity: float | None,
     stall_timeout: float | None,
     release_timeout: float,
     probe: bool,
@@ -60,11 +67,12 @@ def command(
     """
     executable = _find(command_line[0])
     arguments = LeaseArguments(
-        hardware_type_id=hardware_type,
+        hardware_type_id=hardware_type or None,
         context_length=context_length,
         billing_interval=billing_interval,
         num_workers=num_workers,
         timeout=timeout,
+        wait_for_capacity=wait_for_capacity,
         stall_timeout=stall_timeout,
         probe=probe,
         release_timeout=release_timeout,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self
@@ -113,7 +114,7 @@ class Client(_facade.Facade[_async.Client]):
         self,
         model: str,
         *,
-        hardware_type_id: str | None = None,
+        hardware_type_id: str | Sequence[str] | None = None,
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
@@ -124,6 +125,7 @@ class Client(_facade.Facade[_async.Client]):
         delete: bool = True,
         release_timeout: float = 120.0,
         keep: bool = False,
+        wait_for_capacity: float | None = None,
         guard: bool | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
@@ -138,7 +140,8 @@ class Client(_facade.Facade[_async.Client]):
             context_length: In tokens.
             billing_interval: `per_minute` or `per_hour`.
             num_workers: From 1 to 8.
-            timeout: Seconds at most until the instance is usable, the start included.
+            timeout: Seconds at most until the instance is usable, the start included, but not what
+                `wait_for_capacity` takes.
             stall_timeout: Seconds at most without a step of any worker; `None` for no such bound.
             probe: Also wait until the instance answers inference requests.
             on_progress: Called with each change while waiting.
@@ -146,6 +149,8 @@ class Client(_facade.Facade[_async.Client]):
             release_timeout: Seconds at most until the instance is seen stopped.
             keep: Leave the instance running at the end; it is yours from then on. If entering fails it is stopped
                 all the same.
+            wait_for_capacity: As for `instances.start`. Its events have the state `no capacity`, and their instance
+                has no id yet.
             guard: Whether a small process of its own stops the instance if this process is killed. `None`: where
                 the platform has what that takes, unless `INFERLEASE_GUARD=0`; `True`: the lease is refused where
                 it can't be had; `False`: no.
@@ -166,6 +171,7 @@ class Client(_facade.Facade[_async.Client]):
             delete=delete,
             release_timeout=release_timeout,
             keep=keep,
+            wait_for_capacity=wait_for_capacity,
             guard=guard,
         )
         return Lease._of(inner)

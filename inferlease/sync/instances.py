@@ -189,10 +189,11 @@ class Instances(_facade.Facade[_async.Instances]):
         self,
         model: str,
         *,
-        hardware_type_id: str | None = None,
+        hardware_type_id: str | Sequence[str] | None = None,
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
+        wait_for_capacity: float | None = None,
     ) -> Instance:
         """Start an instance and return it, not yet usable. It is billed until you stop it.
 
@@ -207,10 +208,13 @@ class Instances(_facade.Facade[_async.Instances]):
 
         Args:
             model: Hugging Face name (`org/model`) or model id (`org--model`).
-            hardware_type_id: Such as `NVIDIA_L4_1`; by default the one that is recommended for the model.
+            hardware_type_id: Such as `NVIDIA_L4_1`; by default the one that is recommended for the model. Of several,
+                the first that the server does not refuse; after an answer that was lost no other one is tried.
             context_length: In tokens; by default the configuration's maximum, at most 32,000.
             billing_interval: `per_minute` (default) or `per_hour`.
             num_workers: From 1 (default) to 8; each has all GPUs of the hardware type and is billed.
+            wait_for_capacity: Seconds at most to wait until the hardware, or one of several, is available; by default
+                none. Nothing is started before; the wait is logged.
 
         Raises:
             InvalidArgumentError: An argument is refused before anything is sent.
@@ -229,20 +233,22 @@ class Instances(_facade.Facade[_async.Instances]):
             context_length=context_length,
             billing_interval=billing_interval,
             num_workers=num_workers,
+            wait_for_capacity=wait_for_capacity,
         )
 
     def ensure(
         self,
         model: str,
         *,
-        hardware_type_id: str | None = None,
+        hardware_type_id: str | Sequence[str] | None = None,
         context_length: int | None = None,
         billing_interval: str | None = None,
         num_workers: int | None = None,
     ) -> Instance:
         """An instance with these arguments, started only if there is none.
 
-        One that runs comes first, then a pending one, then a stopped one, which is restarted. Takes
+        One that runs comes first, then a pending one, then a stopped one, which is restarted; of those in the same
+        state one on the hardware that is named first, where `hardware_type_id` names several. Takes
         `start`'s arguments and raises what it raises. What is left at `None` is resolved to the server's
         default first. An instance under a lease of this client is never taken.
 

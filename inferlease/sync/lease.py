@@ -37,7 +37,8 @@ class Lease(_facade.Facade[_async.Lease]):
         """Start the instance and wait until it is usable. If that fails, it is released before this raises.
 
         Raises:
-            StartRefusedError: The server refused; a NoCapacityError if the hardware is not available.
+            StartRefusedError: The server refused; a NoCapacityError if the hardware is not available, or was not
+                within `wait_for_capacity`.
             StartOutcomeUnknownError: It may have been started: the error has the candidates.
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.

@@ -52,22 +52,22 @@ def test_an_object_has_all_that_is_known(tool: Tool, instance_id: str) -> None:
 
 def test_in_a_pipe_each_is_a_line_with_tabs(tool: Tool, instance_id: str) -> None:
     (line,) = tool.run("leases").stdout.splitlines()
-    assert line.split("\t")[1:5] == ["start", MODEL, instance_id, "handed over"]
+    assert line.split("\t")[::2] == ["start", "handed over", instance_id]
+    assert line.endswith(f"\t{MODEL}")
 
 
 def test_at_a_terminal_it_is_a_table(tool: Tool, instance_id: str) -> None:
     terminal = tool.start_at_terminal("leases", COLUMNS="160")
     assert terminal.wait() == 0
     lines = [line.split() for line in terminal.lines() if line.strip()]
-    assert lines[0] == ["began", "kind", "model", "instance", "state", "ended"]
-    assert instance_id in lines[-1]
+    assert lines[0] == ["began", "state", "ended", "instance", "model"]
+    assert lines[-1][-2:] == [instance_id, MODEL]
 
 
-def test_a_narrow_terminal_hides_nothing_of_an_id(tool: Tool, instance_id: str) -> None:
+def test_a_narrow_terminal_breaks_no_id(tool: Tool, instance_id: str) -> None:
     terminal = tool.start_at_terminal("leases")
     assert terminal.wait() == 0
-    column = "".join(line[terminal.lines()[0].find("instance") :].split(" ")[0] for line in terminal.lines())
-    assert "…" not in column
+    assert instance_id in terminal.shown
 
 
 @pytest.mark.parametrize(("begun", "state"), [({}, "orphaned"), ({"keep": True}, "kept")], ids=str)
@@ -76,7 +76,7 @@ def test_one_whose_process_is_gone_is_told(
 ) -> None:
     left(emulator, "instance-1", **begun)
     (line,) = tool.run("leases").stdout.splitlines()
-    assert line.split("\t")[4:] == [state, "-"]
+    assert line.split("\t")[2:5] == [state, "-", "instance-1"]
 
 
 def test_a_live_one_is_told(tool: Tool, emulator: FaultyEmulator) -> None:

@@ -119,12 +119,12 @@ def test_a_start_of_another_account_is_not_seen(tool: Tool, emulator: FaultyEmul
 
 def test_at_a_terminal_it_tells_how_to_go_on(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
     left(emulator, ids[0])
-    terminal = tool.start_at_terminal("reap", COLUMNS="200")
+    terminal = tool.start_at_terminal("reap")
     assert terminal.wait() == 1
-    lines = [line for line in terminal.lines() if line.strip()]
-    assert lines[0].split() == ["instance", "model", "at", "most", "why"]
-    assert ids[0] in "".join(lines)
-    assert lines[-1] == "to stop what is ours: inferlease reap --yes"
+    first, second, last, *_ = [line for line in terminal.lines() if line.strip()]
+    assert first == f"ours        {ids[0]}  {MODEL}, at most 1.20 EUR/h"
+    assert second.startswith(f"            {REASON}")
+    assert last == "to stop what is ours: inferlease reap --yes"
 
 
 @emulated(stop_delay=0.5)

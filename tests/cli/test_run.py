@@ -104,6 +104,22 @@ def test_the_options_reach_the_start(tool: Tool, emulator: FaultyEmulator) -> No
     assert emulator.books().requests["inference"] == 1
 
 
+@emulated(outages={"NVIDIA_L4_1": (1.0, 3600.0), "NVIDIA_L40S_1": (3600.0, 7200.0)})
+def test_it_waits_for_one_of_several_hardware_types(tool: Tool, emulator: FaultyEmulator) -> None:
+    types = ("--hardware-type", "NVIDIA_L40S_1", "--hardware-type", "NVIDIA_L4_1")
+    done = tool.run("run", MODEL, *types, "--wait-for-capacity", "60", "--", "true")
+    assert done.returncode == 0
+    assert [request.json["hardware_type_id"] for request in emulator.asked("start")] == ["NVIDIA_L4_1"]
+
+
+@emulated(capacity={"NVIDIA_L4_1": 0})
+def test_that_it_waits_for_hardware_is_told(tool: Tool) -> None:
+    done = tool.run("run", MODEL, "--wait-for-capacity", "0.1", "--", "true")
+    waiting, over = done.stderr.splitlines()
+    assert waiting.startswith("waiting for capacity, 0 of up to 0.1 s: NVIDIA_L4_1 is not available; available for")
+    assert over.startswith("error: NVIDIA_L4_1 was not available within 0.1 s")
+
+
 def test_stderr_tells_the_life_of_the_instance_in_plain_lines(tool: Tool, emulator: FaultyEmulator) -> None:
     done = tool.run("run", MODEL, "--", "true")
     (instance_id,) = emulator.books().instances

@@ -178,6 +178,16 @@ class TestNotOurs:
         assert await verdicts(client) == []
         assert record(emulator, journal).ending == "stopped"
 
+    async def test_what_ensure_has_taken_is_the_user_s(
+        self, client: Client, stranger: Client, emulator: FaultyEmulator
+    ) -> None:
+        ids = await strays(stranger, 1)
+        journal = left(emulator, *ids, kind="start")
+        assert (await client.instances.ensure(MODEL)).instance_id == ids[0]
+        assert await reaped(client) == []
+        assert emulator.books().still_billed == ids
+        assert record(emulator, journal).ending == "handed over"
+
     @pytest.mark.fault(80)
     async def test_a_living_lease_is_untouched(self, client: Client, either: Api, emulator: FaultyEmulator) -> None:
         async with either.connect(emulator, poll_interval=0.02) as other, other.lease(MODEL):

@@ -22,6 +22,7 @@ from inferlease import (
 )
 from inferlease.sync import _bridge
 from tests.faults import MODEL, emulated
+from tests.processes import run_script
 from tests.sync.support import at_rest, tasks
 
 if TYPE_CHECKING:
@@ -137,12 +138,23 @@ async def test_a_call_works_where_a_loop_is_running(emulator: FaultyEmulator) ->
 
 
 @pytest.mark.fault(67)
-def test_a_call_from_the_librarys_own_thread_raises(sync_client: Client) -> None:
-    async def call() -> None:
-        sync_client.account.balance()
+def test_a_call_from_the_librarys_own_thread_raises(emulator: FaultyEmulator) -> None:
+    """In a process of its own: a call that waited for itself there would hang all that follow."""
+    script = """
+from inferlease import ConfigurationError
+from inferlease.sync import Client, _bridge
 
-    with pytest.raises(ConfigurationError, match="the library's own thread"):
-        _bridge.run(call)
+client = Client()
+
+async def call():
+    client.account.balance()
+
+try:
+    _bridge.run(call)
+except ConfigurationError as error:
+    print(error)
+"""
+    assert "from the library's own thread" in run_script(emulator, script, seconds=15).stdout
 
 
 @pytest.mark.fault(70)
@@ -171,6 +183,32 @@ def test_many_threads_share_one_loop_and_one_token(
     assert emulator.books().tokens_issued == 1
     assert len(emulator.asked("get")) == count * calls
     assert [thread.name for thread in threading.enumerate()].count("inferlease-keeper") == 1
+
+
+@pytest.mark.fault(70)
+def test_threads_that_make_the_first_call_together_share_one_loop_and_one_token(emulator: FaultyEmulator) -> None:
+    script = """
+import threading
+from inferlease.sync import Client
+
+client, together = Client(), threading.Barrier(100)
+
+def call():
+    together.wait()
+    client.account.balance()
+
+threads = [threading.Thread(target=call) for _ in range(100)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print([thread.name for thread in threading.enumerate()].count("inferlease-keeper"))
+client.close()
+"""
+    ended = run_script(emulator, script)
+    assert ended.stdout == "1\n", ended.stderr
+    assert emulator.books().tokens_issued == 1
+    assert emulator.books().requests["balance"] == 100
 
 
 def test_where_no_thread_can_begin_a_call_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,8 +69,25 @@ def test_an_interrupted_call_is_cancelled_and_over_when_the_interrupt_is_raised(
     before = tasks()
     interrupt(lambda: None)
     with pytest.raises(KeyboardInterrupt):
-        instance.wait_until_running()
+        instance.wait_until_running(timeout=10)
     assert tasks() - before == set()
+
+
+@pytest.mark.fault(68)
+def test_an_interrupted_call_ends_by_a_cancellation(interrupt: Callable[..., None]) -> None:
+    ended: list[type[BaseException]] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(10)
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    interrupt(lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        _bridge.run(wait)
+    assert ended == [asyncio.CancelledError]
 
 
 @pytest.mark.fault(68)
@@ -85,6 +103,34 @@ def test_an_interrupted_start_is_stopped_again(
     at_rest(sync_client)
     assert emulator.books().starts == 1
     assert emulator.books().still_billed == []
+
+
+@pytest.mark.fault(58)
+def test_a_call_interrupted_while_it_fetches_the_token_does_not_fail_the_others(
+    emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
+) -> None:
+    balances: list[float] = []
+    others = [
+        threading.Thread(target=lambda: balances.append(sync_client.account.balance().current_balance))
+        for _ in range(3)
+    ]
+
+    def once_others_wait_too() -> None:
+        hold.wait_arrived(10)
+        before = tasks()
+        for other in others:
+            other.start()
+        while len(tasks() - before) < len(others):
+            pass
+
+    with emulator.hold("token", "before") as hold:
+        interrupt(once_others_wait_too)
+        with pytest.raises(KeyboardInterrupt):
+            sync_client.account.balance()
+    for other in others:
+        other.join()
+    assert len(balances) == len(others)
+    assert emulator.books().tokens_issued == 1
 
 
 @pytest.mark.parametrize("lost", [FaultKind.STATUS_502, FaultKind.STATUS_502_HANDLED])
@@ -241,6 +287,7 @@ def test_an_interrupted_stop_goes_on(
     emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
 ) -> None:
     instance = sync_client.instances.start(MODEL)
+    emulator.fault("stop", 503, handled=False)  # what goes on has more to do than to hear an answer
     with emulator.hold("stop", "before") as hold:
         interrupt(lambda: hold.wait_arrived(10))
         with pytest.raises(KeyboardInterrupt):
@@ -270,6 +317,7 @@ def test_an_interrupt_ends_the_wait_for_a_release_and_not_the_release(
 ) -> None:
     lease = sync_client.lease(MODEL)
     lease.acquire()
+    emulator.fault("stop", 503, handled=False)
     with emulator.hold("stop", "before") as hold:
         interrupt(lambda: hold.wait_arrived(10))
         with pytest.raises(KeyboardInterrupt):
@@ -284,6 +332,7 @@ def test_an_interrupt_ends_the_wait_for_a_release_and_not_the_release(
 def test_an_interrupted_entry_waits_for_its_release_and_a_second_interrupt_ends_that_wait(
     emulator: FaultyEmulator, sync_client: Client, interrupt: Callable[..., None]
 ) -> None:
+    emulator.fault("stop", 503, handled=False)
     with emulator.hold("stop", "before") as hold:
         moments = iter([lambda: wait_for_start(emulator), lambda: hold.wait_arrived(10)])
         interrupt(lambda: next(moments)(), times=2)  # noqa: PLW0108 - each interrupt has a moment of its own

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.faults import emulated
 from tests.processes import environment, run_script
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tests.faults import FaultyEmulator
 
 PRELUDE = """
-import atexit, gc, multiprocessing, os, sys, threading, time, warnings
+import atexit, gc, multiprocessing, os, signal, sys, threading, time, warnings
 from inferlease.sync import Client
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 """
@@ -44,12 +45,13 @@ def run(emulator: Emulator, script: str, *flags: str, seconds: float = 40.0) -> 
 def test_children_call_through_an_inherited_client_and_a_new_one_and_the_parent_goes_on(
     emulator: Emulator, is_full: bool
 ) -> None:
-    forks = 100 if is_full else 10
+    forks, seconds = (100, 250) if is_full else (10, 40)
     script = f"""
 with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
     for number in range({forks}):
         child = os.fork()
         if child == 0:
+            signal.alarm(20)  # ends a child that hangs
             atexit.register(lambda: os.write(1, b"atexit "))
             assert not client.instances.get(instance.instance_id).is_stopped
             with Client() as new:
@@ -60,7 +62,7 @@ with Client(poll_interval=0.02) as client, client.lease(MODEL) as instance:
         assert not client.instances.get(instance.instance_id).is_stopped, number
     print("parent done")
 """
-    ended = run(emulator, script, "-W", "ignore::DeprecationWarning", seconds=250)
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning", seconds=seconds)
     assert ended.returncode == 0, ended.stderr
     # The children leave the lease's body too, by their `sys.exit`: the lease is not theirs to release.
     assert ended.stdout.split() == ["atexit"] * forks + ["parent", "done"]
@@ -84,6 +86,30 @@ print(ours.refresh().is_stopped, sum(not each.is_stopped for each in client.inst
     assert ended.stdout.split() == ["False", "1"], ended.stderr
     assert emulator.books().starts == 2
     assert emulator.books().still_billed == []
+
+
+@pytest.mark.fault(64)
+def test_a_child_closes_its_client_whatever_its_parent_has_under_way(emulator: Emulator) -> None:
+    script = """
+import asyncio
+
+async def work():
+    while not over.is_set():
+        await asyncio.sleep(0.005)
+
+client, over = Client(), threading.Event()
+client._inner._core.jobs.submit(work, bound=60)
+if os.fork() == 0:
+    client.account.balance()
+    client.close()
+    os._exit(client._inner._transport.is_open)
+_, status = os.wait()
+over.set()
+client.close()
+print(os.waitstatus_to_exitcode(status))
+"""
+    ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
+    assert ended.stdout == "0\n", ended.stderr
 
 
 @pytest.mark.fault(65)
@@ -142,6 +168,7 @@ with Client(poll_interval=0.02) as client:
     assert emulator.books().still_billed == []
 
 
+@emulated(seconds_per_step=3600)
 def test_an_iteration_does_not_go_on_in_a_child(emulator: Emulator) -> None:
     script = """
 client = Client(poll_interval=0.02)
@@ -155,8 +182,8 @@ if os.fork() == 0:
         print(error, flush=True)
     os._exit(0)
 os.wait()
-next(watching)
 instance.stop()
+next(watching)
 client.close()
 """
     ended = run(emulator, script, "-W", "ignore::DeprecationWarning")
@@ -271,8 +298,9 @@ with Client(poll_interval=0.02) as client, client.lease(MODEL):
 
 
 @pytest.mark.fault(69)
-@pytest.mark.parametrize("further", [1, 2, 4])
+@pytest.mark.parametrize("further", [1, 2, 3, 5])
 def test_further_interrupts_do_not_end_a_release(emulator: FaultyEmulator, further: int) -> None:
+    emulator.fault("stop", 503, handled=False)  # the release has more to do than to hear an answer
     with emulator.hold("stop", "before") as hold:
         process = subprocess.Popen(
             [sys.executable, "-c", PRELUDE + BODY],

@@ -83,6 +83,10 @@ def instances(client: Client) -> None:
     instance.delete()
     assert_type(instance.snapshot(), InstanceState)
 
+    client.instances.start("org/model", hardware_type_id=["NVIDIA_L4_1", "NVIDIA_L40S_1"], wait_for_capacity=60)
+    client.instances.ensure("org/model", hardware_type_id=("NVIDIA_L4_1", "NVIDIA_L40S_1"))
+    client.instances.start("org/model", hardware_type_id=[1])  # type: ignore[list-item]
+    client.instances.ensure("org/model", wait_for_capacity=60)  # type: ignore[call-arg]
     assert_type(client.instances.get("id"), Instance)
     assert_type(client.instances.ensure("org/model", num_workers=1), Instance)
     for found in client.instances.list():
@@ -163,7 +167,9 @@ def leases(client: Client) -> None:
         on_progress=show,
         delete=True,
         release_timeout=120.0,
+        wait_for_capacity=600.0,
     )
+    client.lease("org/model", hardware_type_id=["NVIDIA_L4_1", "NVIDIA_L40S_1"], wait_for_capacity=None)
     assert_type(lease, Lease)
     assert_type(lease.acquire(), Instance)
     print(lease.instance)

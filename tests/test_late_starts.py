@@ -1,0 +1,98 @@
+"""An instance that shows up after its start was given up: stopped if it is provably ours, else told and left."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferlease import StartOutcomeUnknownError
+from inferlease.emulator import Fault
+from tests.emulator.support import until
+from tests.faults import MODEL, FaultyEmulator, emulated
+from tests.worlds import connected
+
+if TYPE_CHECKING:
+    from inferlease import Client
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("hurried", "_often")]
+
+late = emulated(late_creation=0.6, faults=[Fault("reset_after", "start", times=1)])
+lost_for_long = emulated(late_creation=0.6, faults=[Fault("reset_after", "start", times=3)])
+
+
+@pytest.fixture
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inferlease._late.LOOK_EVERY", 0.05)
+    monkeypatch.setattr("inferlease._late._LEAST_PAUSE", 0.02)
+
+
+async def give_up(client: Client) -> None:
+    with pytest.raises(StartOutcomeUnknownError):
+        await client.instances.start(MODEL)
+
+
+@pytest.mark.fault(75)
+@connected(exclusive=True, settle_time=0.05, late_window=60.0)
+@late
+async def test_one_that_shows_after_it_was_started_again_is_stopped(client: Client, emulator: FaultyEmulator) -> None:
+    instance = await client.instances.start(MODEL)
+    await until(lambda: emulator.books().starts == 2)
+    await until(lambda: emulator.books().still_billed == [instance.instance_id])
+    assert (await instance.wait_until_running()).is_usable
+
+
+@pytest.mark.fault(75)
+@connected(exclusive=True, settle_time=0.05, late_window=60.0)
+@lost_for_long
+async def test_those_that_show_after_it_was_given_up_are_stopped(client: Client, emulator: FaultyEmulator) -> None:
+    await give_up(client)
+    await until(lambda: emulator.books().starts == 3 and not emulator.books().still_billed)
+
+
+@pytest.mark.fault(75)
+@connected(exclusive=True, settle_time=0.05, late_window=60.0)
+@late
+async def test_beside_a_lease_only_the_late_one_is_stopped(client: Client, emulator: FaultyEmulator) -> None:
+    async with client.lease(MODEL) as instance:
+        await until(lambda: emulator.books().starts == 2)
+        await until(lambda: emulator.books().still_billed == [instance.instance_id])
+        assert (await instance.refresh()).is_usable
+    assert emulator.books().still_billed == []
+
+
+@pytest.mark.fault(75)
+@connected(exclusive=False, settle_time=0.05, late_window=60.0)
+@late
+async def test_where_it_may_be_somebody_elses_it_is_told_and_left(
+    client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "inferlease"):
+        await give_up(client)
+        await until(lambda: "may have made instance" in caplog.text)
+    (instance_id,) = emulator.books().instances
+    assert f"inferlease stop {instance_id}" in caplog.text
+    assert emulator.asked("stop") == []
+
+
+@pytest.mark.fault(75)
+@connected(exclusive=False, settle_time=0.05, late_window=60.0)
+@late
+async def test_it_is_told_once(client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "inferlease"):
+        await give_up(client)
+        await until(lambda: "may have made instance" in caplog.text)
+        seen = len(emulator.asked("list"))
+        await until(lambda: len(emulator.asked("list")) > seen + 3)
+    assert caplog.text.count("may have made instance") == 1
+
+
+@connected(exclusive=True, settle_time=0.05, late_window=0.2)
+@lost_for_long
+async def test_after_the_window_it_is_not_ours_any_more(client: Client, emulator: FaultyEmulator) -> None:
+    await give_up(client)
+    await until(lambda: not client._core.late._unresolved)
+    await until(lambda: emulator.books().starts == 3)
+    await client.instances.list()
+    assert emulator.asked("stop") == []
