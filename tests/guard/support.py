@@ -41,7 +41,7 @@ def guarded(style: str = "sync", body: str = LEASE, *, before: str = "", options
 
 @contextmanager
 def running(emulator: Emulator, script: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A program that runs; killed at the end, if it still does."""
+    """A program that runs; killed at the end, if it still does, when its guard has to end too."""
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
     given = {"env": environment(emulator), "text": True, **pipes} | options
@@ -50,6 +50,7 @@ def running(emulator: Emulator, script: str, **options: Any) -> Iterator[subproc
             yield process
         finally:
             process.kill()
+    wait_for(lambda: not guards(process.pid), SETTLE_TIME + LATE_WINDOW + PROMPT)
 
 
 def line_of(process: subprocess.Popen[str]) -> str:

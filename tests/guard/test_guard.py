@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inferlease._guardian import Book, _ssl_context
+from inferlease._guardian import READY, Book, _ssl_context, listen
 from inferlease.guard import _told
 from tests.faults import emulated
 from tests.guard.support import (
@@ -128,6 +129,16 @@ def test_a_context_that_checks_nothing_is_passed_on() -> None:
     assert (made.check_hostname, made.verify_mode) == (False, ssl.CERT_NONE)
 
 
+def test_what_a_parent_has_said_before_it_died_counts_and_half_a_line_does_not() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b'{"group": "0", "options": {}}\n{"journal": "one", "group": "0", "text": null}\n{"journ')
+        book = Book()
+        listen(ours, 0x7FFFFFFF, book)  # nobody's parent
+        assert book.open_names("0") == {"one"}
+        assert theirs.recv(10) == READY
+
+
 def test_what_it_does_not_understand_is_an_error() -> None:
     with pytest.raises(ValueError, match="not known here"):
         Book().note(b'{"journal": "one", "ends": true}')
@@ -233,24 +244,26 @@ def test_a_process_that_is_killed_while_its_exit_releases(emulator: FaultyEmulat
 
 
 @emulated(seconds_per_step=0.0)
-def test_a_lost_start_is_still_looked_for_when_its_process_has_ended(emulator: FaultyEmulator) -> None:
+@pytest.mark.parametrize("is_exclusive", [True, False], ids=["ours for certain", "perhaps somebody else's"])
+def test_a_lost_start_is_still_looked_for_when_its_process_has_ended(
+    emulator: FaultyEmulator, is_exclusive: bool
+) -> None:
     body = """
 try:
-    client.instances.start(MODEL)
+    with client.lease(MODEL, timeout=0.5): pass
 except Exception as error:
-    print(type(error).__name__, flush=True)
+    print("lost", flush=True)
 """
     script = guarded(body=body).replace("late_window=5.0", "timeout=1.0, late_window=30.0")
-    script = script.replace("exclusive=True", "exclusive=False")
-    with emulator.hold("start", "before"), running(emulator, script) as parent:
-        assert line_of(parent) == "StartOutcomeUnknownError"
-        end(parent)
-        assert guards(parent.pid)
-    with emulator.sync_client() as client:
+    script = script.replace("exclusive=True", f"exclusive={is_exclusive}")
+    with running(emulator, script) as parent:
+        with emulator.hold("start", "before"):
+            assert line_of(parent) == "lost"
+            end(parent)
+            assert guards(parent.pid)
         wait_for(lambda: emulator.books().starts)
-        assert not is_stopped(emulator)  # it was told not to take what it can't tell apart
         wait_for(lambda: not guards(parent.pid), SETTLE_TIME + PROMPT)
-        client.instances.stop_all()
+        assert is_stopped(emulator) == is_exclusive
 
 
 # ---- when it dies or does not come up --------------------------------------------------------------------
@@ -442,7 +455,6 @@ def test_a_ledger_that_ends_with_the_process_does_not_end_the_guards_knowledge(
         ready(victim)
         kill(victim)
         wait_for(lambda: is_stopped(emulator))
-        wait_for(lambda: not guards(victim.pid))
 
 
 @emulated(seconds_per_step=0.0)
@@ -479,6 +491,15 @@ client.instances.start(MODEL)
 
 
 @emulated(seconds_per_step=0.0)
+def test_what_is_to_be_kept_by_a_process_whose_ledger_is_in_memory_is_left_alone(emulator: FaultyEmulator) -> None:
+    body = f"with client.lease(MODEL, keep=True):\n    {WAIT}"
+    with running(emulator, guarded(body=body, before=IN_MEMORY, options="ledger=MemoryLedger()")) as victim:
+        ready(victim)
+        kill(victim)
+    assert len(emulator.books().still_billed) == 1
+
+
+@emulated(seconds_per_step=0.0)
 @pytest.mark.parametrize("is_temporary_usable", [True, False], ids=["in the temporary directory", "in memory"])
 def test_wherever_the_ledger_falls_back_to(emulator: FaultyEmulator, tmp_path: Path, is_temporary_usable: bool) -> None:
     (tmp_path / "state").touch()
@@ -490,7 +511,6 @@ def test_wherever_the_ledger_falls_back_to(emulator: FaultyEmulator, tmp_path: P
         ready(victim)
         kill(victim)
         wait_for(lambda: is_stopped(emulator))
-        wait_for(lambda: not guards(victim.pid))
 
 
 @emulated(seconds_per_step=0.0)

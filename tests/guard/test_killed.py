@@ -186,6 +186,39 @@ def test_a_fork_that_python_does_not_see_holds_the_pipe_open_and_the_death_is_no
 
 @emulated(seconds_per_step=0.0)
 @pytest.mark.fault(82)
+def test_a_forked_child_does_not_hold_the_pipe_open(emulator: FaultyEmulator) -> None:
+    body = """
+from inferlease import _guard_process
+with client.lease(MODEL):
+    pipe = _guard_process.side()._child.pipe.fileno()
+    if os.fork() == 0:
+        try:
+            os.fstat(pipe)
+        except OSError as error:
+            print(error.strerror, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+    with running(emulator, guarded(body=body)) as parent:
+        assert line_of(parent) == "Bad file descriptor"
+
+
+@emulated(seconds_per_step=0.0)
+def test_the_guard_leaves_what_other_processes_have_left(emulator: FaultyEmulator) -> None:
+    unguarded = guarded(body=f"with client.lease('microsoft/phi-4', guard=False):\n    {WAIT}")
+    with running(emulator, unguarded) as other:
+        ready(other)
+        kill(other)
+    left = emulator.books().still_billed
+    with running(emulator, guarded()) as victim:
+        ready(victim)
+        kill(victim)
+        wait_for(lambda: emulator.books().still_billed == left)
+    assert emulator.books().still_billed == left
+
+
+@emulated(seconds_per_step=0.0)
+@pytest.mark.fault(82)
 def test_a_forked_child_that_leases_has_a_guard_of_its_own(emulator: FaultyEmulator) -> None:
     body = """
 with client.lease(MODEL):
@@ -290,7 +323,6 @@ def test_a_reap_beside_the_guard_does_not_stop_anything_twice(emulator: FaultyEm
         command = [sys.executable, "-m", "inferlease.cli", "reap", "--yes"]
         subprocess.run(command, env=environment(emulator), timeout=40, check=True, capture_output=True)
         wait_for(lambda: is_stopped(emulator))
-        wait_for(lambda: not guards(victim.pid))
     (instance,) = emulator.books().instances.values()
     assert len(instance.stop_requests) == 1
 
