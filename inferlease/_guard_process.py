@@ -45,7 +45,7 @@ def lacks() -> str | None:
             return f"this platform has no os.{name}"
     if not (hasattr(os, "pidfd_open") or hasattr(select, "kqueue")):
         return "this platform does not tell of the death of a process (os.pidfd_open, select.kqueue)"
-    if not sys.executable or getattr(sys, "frozen", False):
+    if "py" not in Path(sys.executable or "").name or getattr(sys, "frozen", False):
         return "this program has no Python interpreter that could be started anew"
     return None
 
@@ -59,7 +59,7 @@ class _Entry:
 
 @frozen(eq=False)
 class _Child:
-    process: _Process
+    process: subprocess.Popen[bytes]
     pipe: socket.socket
 
     def tell(self, **message: object) -> None:
@@ -70,11 +70,6 @@ class _Child:
         """Close the pipe: it has nothing left to do, and ends."""
         with at_rest:
             self.pipe.close()
-
-
-class _Process(subprocess.Popen[bytes]):
-    def __del__(self, *_: object) -> None:
-        """It outlives this process on purpose, which is nothing to warn of."""
 
 
 class _Side:
@@ -215,7 +210,7 @@ class _Side:
             self.inherited.append(pipe)
             with its_end:
                 try:
-                    process = _Process(
+                    process = subprocess.Popen(  # noqa: S603 (this interpreter, with our own module)
                         [sys.executable, "-P", "-m", f"{__package__}._guardian", str(os.getpid())],
                         stdin=its_end.fileno(),
                         stdout=subprocess.DEVNULL,

@@ -67,7 +67,8 @@ def test_no_secret_is_in_its_arguments_its_environment_or_a_file(
         "OPENAI_API_KEY": "a-key-of-another-kind",
         "HTTPS_PROXY": "http://somebody:a-password@proxy.invalid",
     }
-    with running(emulator, guarded(), env=variables) as parent:
+    open_file = "os.set_inheritable(os.open(sys.executable, os.O_RDONLY), True)"
+    with running(emulator, guarded(before=open_file), env=variables) as parent:
         ready(parent)
         (guard,) = guards(parent.pid)
         tokens = {request.authorization.split()[1] for request in emulator.asked("get") if request.authorization}
@@ -214,7 +215,7 @@ def test_a_process_that_ends_cleanly_leaves_no_guard_and_no_request(emulator: Fa
 @emulated(seconds_per_step=0.0)
 def test_its_end_is_no_warning_where_all_are_errors(emulator: FaultyEmulator) -> None:
     body = "with client.lease(MODEL): pass"
-    ended = run_script(emulator, guarded(body=body), "-X", "dev", "-W", "error")
+    ended = run_script(emulator, guarded(body=body), "-W", "error")
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
@@ -261,6 +262,8 @@ except Exception as error:
             assert line_of(parent) == "lost"
             end(parent)
             assert guards(parent.pid)
+            looks = len(emulator.asked("list"))
+            wait_for(lambda: len(emulator.asked("list")) > looks)  # in vain
         wait_for(lambda: emulator.books().starts)
         wait_for(lambda: not guards(parent.pid), SETTLE_TIME + PROMPT)
         assert is_stopped(emulator) == is_exclusive
@@ -321,7 +324,7 @@ with client.lease(MODEL):
 
 FAILING = {
     "no descriptor is left": "def spawn(*args, **options): raise OSError(24, 'Too many open files')\n"
-    "_guard_process._Process = spawn\n",
+    "_guard_process.subprocess.Popen = spawn\n",
     "it takes too long": "_guard_process._START = 0.001\n",
     "it ends at once": "_guard_process._environment = lambda: {'PYTHONHOME': '/nowhere'}\n",
 }
@@ -355,6 +358,18 @@ try:
 except ConfigurationError as error:
     print(error)
 """
+
+UNSUITABLE = {"a frozen program": "sys.frozen = True", "an embedded interpreter": "sys.executable = '/usr/sbin/uwsgi'"}
+
+
+@emulated(seconds_per_step=0.0)
+@pytest.mark.parametrize("what", UNSUITABLE)
+def test_where_there_is_no_interpreter_to_start_a_lease_that_must_have_it_is_refused(
+    emulator: FaultyEmulator, what: str
+) -> None:
+    ended = run_script(emulator, guarded(body=REFUSED, before=UNSUITABLE[what]))
+    assert ended.stdout.startswith("there can be no guard: this program has no Python interpreter"), ended.stderr
+
 
 LACKING = {
     "os.fork": "import os; del os.fork",
@@ -465,6 +480,17 @@ def test_a_lost_start_that_was_in_memory_only_is_found(emulator: FaultyEmulator)
         hold.wait_arrived()
         kill(victim)
         wait_for(lambda: is_stopped(emulator), SETTLE_TIME + PROMPT)
+
+
+@emulated(seconds_per_step=0.0)
+def test_a_lost_start_is_left_that_is_known_to_a_store_of_ones_own(emulator: FaultyEmulator) -> None:
+    """What other processes have started from that store, the guard can't tell."""
+    script = guarded(before=STORES["a store of one's own"], options="ledger=MemoryLedger()")
+    with running(emulator, script) as victim, emulator.hold("start", "unanswered") as hold:
+        hold.wait_arrived()
+        kill(victim)
+        wait_for(lambda: not guards(victim.pid), SETTLE_TIME + PROMPT)
+    assert len(emulator.books().still_billed) == 1
 
 
 @emulated(seconds_per_step=0.0)

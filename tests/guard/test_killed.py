@@ -341,6 +341,8 @@ def test_a_reap_that_is_killed_midway_leaves_the_rest_to_the_guard(emulator: Fau
         ):
             hold.wait_arrived()
             os.kill(guard, signal.SIGCONT)
+            # So many once it reads the ledger, where somebody else has it now.
+            wait_for(lambda: len(list(Path(f"/proc/{guard}/task").iterdir())) >= 3)
             reaping.kill()
             reaping.wait()
             wait_for(lambda: is_stopped(emulator))
