@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from ._ledgers import account_key, open_ledger
 from .errors import LedgerError
 from .ledger import Ending, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, now
 
@@ -47,6 +46,7 @@ class AsyncLedger:
         client_id: Tells whose account it is; asked for when the ledger is opened.
 
     Attributes:
+        seen: Ids of all instances that this client has seen before a start; `None` before the first.
         is_alone: Whether every live instance that this client has ever seen may come from a start of the ledger.
     """
 
@@ -54,6 +54,7 @@ class AsyncLedger:
         self.place = where
         self._base_url = base_url
         self._client_id = client_id
+        self.seen: set[str] | None = None
         self.is_alone = True
         self._ledger: Ledger | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
@@ -160,6 +161,9 @@ class AsyncLedger:
 
     async def _opened(self) -> Ledger:
         if self._ledger is None:
+            # Here, for whoever only reads needs none of it.
+            from ._ledgers import account_key, open_ledger
+
             account = account_key(self._base_url, self._client_id())
             opened = await _aside(lambda: open_ledger(self.place, account))
             if self._ledger is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import field, frozen
 from cattrs import Converter
@@ -19,7 +20,6 @@ from ._late import LateStarts
 from ._lookup import Lookup
 from ._pending import PendingStart
 from ._probe import Probe
-from ._recovery import Recovery
 from ._release import Releaser
 from ._spec import may_fit
 from ._start import Starter
@@ -27,6 +27,9 @@ from ._transport import require_asyncio
 from .errors import ConfigurationError, NoCapacityError
 from .objects import InstanceArgs, InstanceState
 from .pricing import PriceList
+
+if TYPE_CHECKING:
+    from ._recovery import Recovery
 
 __all__ = ["Core"]
 
@@ -45,10 +48,22 @@ class Core:
     capacity: Capacity
     ledger: AsyncLedger
     late: LateStarts
-    recovery: Recovery
+    reaps: bool  # what killed processes have left, once, in the background
     probe: Probe
     jobs: Jobs
     held: set[PendingStart] = field(factory=set[PendingStart])  # neither handed over nor undone
+
+    @cached_property
+    def recovery(self) -> Recovery:
+        """Of what killed processes have left; most clients never need it, and it is loaded with its first use."""
+        from ._recovery import Recovery
+
+        return Recovery(self.lookup, self.ledger, self.releaser, self.prices, self.jobs, patience=self.exchange.timeout)
+
+    def reap_in_background(self) -> None:
+        """Stop what is ours of it, once, if this client is to."""
+        if self.reaps:
+            self.recovery.in_background()
 
     def begin(
         self,
@@ -68,7 +83,7 @@ class Core:
         self.exchange.transport.require_open()
         if _keeper.is_exiting():
             raise ConfigurationError("the process is ending: nothing is started any more")
-        self.recovery.in_background()
+        self.reap_in_background()
         start = PendingStart(
             self.starter,
             self.releaser,

@@ -58,11 +58,11 @@ class Order:
         guard: bool | None = None,
         on_claim: Callable[[Claim], None],
     ) -> None:
-        self.choices = choices
-        self.args = choices[0]
+        self.choices: tuple[InstanceArgs, ...] = choices
+        self.args: InstanceArgs = choices[0]
         self.kind: Literal["lease", "start"] = kind
-        self.deadline = deadline
-        self.guard = guard
+        self.deadline: float | None = deadline
+        self.guard: bool | None = guard
         self.claim: Claim | None = None
         self.is_doubtful = False
         self._on_claim = on_claim

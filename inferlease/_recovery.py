@@ -57,7 +57,6 @@ class Recovery:
     """The orphans of one account. Runs on the keeper, but for `in_background` and `hurry`.
 
     Args:
-        is_automatic: Whether `in_background` does anything.
         patience: Seconds that a start of the same arguments, under way elsewhere, is waited for.
     """
 
@@ -69,7 +68,6 @@ class Recovery:
         prices: PriceList,
         jobs: Jobs,
         *,
-        is_automatic: bool,
         patience: float,
     ) -> None:
         self._lookup = lookup
@@ -77,7 +75,6 @@ class Recovery:
         self._releaser = releaser
         self._prices = prices
         self._jobs = jobs
-        self._is_automatic = is_automatic
         self._patience = patience
         self._is_hurried = False
         self._background: Job[None] | None = None
@@ -152,8 +149,8 @@ class Recovery:
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def in_background(self) -> None:
-        """Reap once, if the client is to. Callable from any thread; nothing is raised, and nobody has to wait."""
-        if self._is_automatic and self._background is None and os.getpid() == self._pid:
+        """Reap once. Callable from any thread; nothing is raised, and nobody has to wait."""
+        if self._background is None and os.getpid() == self._pid:
             self._background = self._jobs.submit(
                 self._reap_and_tell, bound=self.bound, describe=lambda: "stopping what earlier processes have left"
             )

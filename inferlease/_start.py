@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
-from attrs import frozen
+from attrs import field, frozen
 
 from . import _protocol, _requests
 from ._announce import Announcer
@@ -33,7 +33,7 @@ from .errors import (
     StartRefusedError,
 )
 from .ledger import Intent, Journal
-from .objects import InstanceArgs, InstanceState
+from .objects import InstanceArgs, InstanceState, ModelDetail
 from .pricing import PriceList
 
 __all__ = ["Guarding", "StartRules", "Starter"]
@@ -81,6 +81,7 @@ class Starter:
     late: LateStarts
     guard: Guarding
     rules: StartRules
+    models: dict[str, ModelDetail] = field(factory=dict[str, ModelDetail], init=False)  # as last read, by id
 
     def bound(self, order: Order) -> float:
         """Seconds within which a start ends by itself."""
@@ -145,16 +146,17 @@ class Starter:
         raise AssertionError("the last start was neither found nor told")
 
     async def _spec(self, args: InstanceArgs) -> str:
-        """Key of what the server would start; of what was asked for where its defaults can't be read."""
+        """Key of what the server would start; of what was asked for where its defaults have never been read."""
         with contextlib.suppress(InferleaseError):
-            args = resolve(args, await self.lookup.model(args.model_id))
-        return spec_key(args)
+            self.models[args.model_id] = await self.lookup.model(args.model_id)
+        model = self.models.get(args.model_id)
+        return spec_key(args if model is None else resolve(args, model))
 
     async def _post(self, order: Order, spec: str) -> tuple[Journal, Settled[InstanceState], InstanceState | None]:
         """Ask for the start, once: what was started, `None` if that is not known."""
         lock = await order.prepare(self.ledger.acquire(spec, patience=_LOCK_PATIENCE))
         try:
-            known, foreign = await order.prepare(baseline(self.lookup, self.ledger))
+            known, foreign = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
             watch = await order.prepare(self.guard.ready(order.guard))
             journal = await self.ledger.begin(self._intent(order, spec, known, foreign), watch)
             settled = await self._sent(order, journal)
@@ -213,15 +215,11 @@ class Starter:
         """What an ambiguous start has made, `None` if nothing, so that it is sent again."""
         order.is_doubtful = True
         cause = _doubt(settled) or self.exchange.error(_requests.start(order.args), settled)
-        spec = journal.intent.spec
-        self.late.settling(spec, +1)
         try:
             found = await self.reconciler.resolve(order, journal, settled, cause)
         except BaseException:
             self.late.add(journal)
             raise
-        finally:
-            self.late.settling(spec, -1)
         if found is not None:
             claim, state = found
             order.claimed(claim)

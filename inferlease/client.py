@@ -27,7 +27,6 @@ from ._late import LateStarts
 from ._lookup import Lookup
 from ._probe import Probe
 from ._reconcile import Reconciler
-from ._recovery import Recovery
 from ._release import Releaser
 from ._requests import checked_seconds
 from ._start import Starter, StartRules
@@ -162,7 +161,7 @@ class Client:
             capacity=capacity,
             ledger=remembered,
             late=late,
-            recovery=Recovery(lookup, remembered, releaser, prices, jobs, is_automatic=reap, patience=exchange.timeout),
+            reaps=reap,
             probe=Probe(self._transport, InferenceKey(inference_key)),
             jobs=jobs,
         )
@@ -252,7 +251,7 @@ class Client:
         # From here on nothing new is begun; what is under way on the keeper goes on.
         self._transport.closed = True
         releases = [self._core.undo(start) for start in list(self._core.held) if start.is_ours]
-        reaping = self._core.recovery.hurry()
+        reaping = self._core.recovery.hurry() if self._core.reaps else None
         with anyio.CancelScope(shield=True):
             try:
                 await _released(releases)
@@ -278,7 +277,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         require_asyncio()
-        self._core.recovery.in_background()
+        self._core.reap_in_background()
         return self
 
     async def __aexit__(

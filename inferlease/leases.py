@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ._core import Core
-from ._orphans import Orphan
-from ._recovery import Reaped
 from .ledger import StartRecord
+
+if TYPE_CHECKING:
+    from ._orphans import Orphan
+    from ._recovery import Reaped
 
 __all__ = ["Leases"]
 
 # In the class, `list` is the method.
-Orphans: TypeAlias = list[Orphan]
+Orphans: TypeAlias = "list[Orphan]"
 Records: TypeAlias = list[StartRecord]
 
 

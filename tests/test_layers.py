@@ -50,7 +50,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lease": ("_guard_process", "guard", "lease"),
     "composition": ("client", "_guardian"),
     "facade": ("sync",),
-    "users": ("emulator", "cli"),
+    "users": ("emulator", "cli", "pytest_plugin"),
     "build time": ("_tools",),
 }
 """Lowest layer first; a name is a module or a subpackage of `inferlease`."""
