@@ -1,33 +1,28 @@
 """The guard: one small process beside this one that stops what this one has left, should it be killed.
 
-`_guard_process` starts it, `_guardian` is what runs there. Here is what a client has guarded, and what is told of it.
+`_guard_process` starts it, `_guarded` tells it what is open, and `_guardian` is what runs there. All of it is loaded
+with the first start.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import ssl
 from collections.abc import Callable
-from typing import Any
-
-from attrs import evolve
+from typing import TYPE_CHECKING
 
 from ._async_ledger import AsyncLedger
 from ._exchange import Exchange
-from ._guard_process import lacks, side, warn
-from ._journal_lines import Claim, claim_line, end_line, intent_line, keep_line
-from ._journals import FolderLedger
-from ._ledgers import UsualLedger, account_key, is_in_folder
-from ._memory_ledger import MemoryLedger
 from .errors import ConfigurationError
-from .ledger import Ending, Intent, Journal, Ledger, now
+from .ledger import Journal
+
+if TYPE_CHECKING:
+    from ._guarded import GuardedJournal
 
 __all__ = ["Guard", "require_possible"]
 
 
 class Guard:
-    """The guard, as one client uses it. Its first two methods run on the keeper."""
+    """The guard, as one client uses it. Runs on the keeper."""
 
     def __init__(self, exchange: Exchange, ledger: AsyncLedger) -> None:
         self._exchange = exchange
@@ -35,13 +30,19 @@ class Guard:
 
     def begin(self, wanted: bool | None) -> None:
         """Have the guard start beside what else prepares a start."""
-        if _is_on(wanted) and lacks() is None:
+        if not _is_on(wanted):
+            return
+        from ._guard_process import lacks, side
+
+        if lacks() is None:
             side().begin()
 
     async def ready(self, wanted: bool | None) -> Callable[[Journal], Journal]:
         """Wait for the guard: what has a journal guarded. Raises ConfigurationError if it is refused."""
         if not _is_on(wanted):
-            return lambda journal: journal
+            return _unguarded
+        from ._guard_process import lacks, side, warn
+
         trouble = lacks() or await side().ready()
         if trouble is None:
             return self._guarded
@@ -49,20 +50,18 @@ class Guard:
             raise _refusal(trouble)
         warn(f"instances are not guarded: {trouble}; if this process is killed they are billed until they are reaped")
         # It may come up late, or the next one may.
-        return self._guarded if lacks() is None else lambda journal: journal
+        return self._guarded if lacks() is None else _unguarded
 
-    def _guarded(self, journal: Journal) -> Journal:
-        ledger, text = self._ledger.opened, None
-        if not is_in_folder(journal):
-            # What a store of somebody's own knows of other starts the guard does not: it must not conclude from it.
-            is_known = isinstance(ledger, FolderLedger | UsualLedger | MemoryLedger)
-            text = intent_line(journal.intent if is_known else evolve(journal.intent, exclusive=False)).decode()
-        side().opened(journal.intent.journal, _options(self._exchange, self._ledger), text)
-        return GuardedJournal(journal, is_carried=text is not None)
+    def _guarded(self, journal: Journal) -> GuardedJournal:
+        from ._guarded import guarded
+
+        return guarded(journal, self._exchange, self._ledger)
 
 
 def require_possible() -> None:
     """Raises ConfigurationError where the platform lacks what a guard takes."""
+    from ._guard_process import lacks
+
     if trouble := lacks():
         raise _refusal(trouble)
 
@@ -75,85 +74,5 @@ def _is_on(wanted: bool | None) -> bool:
     return os.environ.get("INFERLEASE_GUARD") != "0" if wanted is None else wanted
 
 
-def _options(exchange: Exchange, ledger: AsyncLedger) -> str:
-    """How the guard reaches what a client does, secrets included."""
-    client_id, secret = exchange.account()
-    opened, transport = ledger.opened, exchange.transport
-    place = _place(opened)
-    options: dict[str, Any] = {
-        "base_url": transport.base_url,
-        "client_id": client_id,
-        "client_secret": secret,
-        "timeout": exchange.timeout,
-        "proxy": transport.proxy,
-        "ssl": _told(transport.ssl),
-        "place": place,
-        "folder": str(opened.folder.absolute()) if isinstance(opened, FolderLedger) else None,
-        "account": account_key(transport.base_url, client_id),
-        # Two ledgers in memory are two.
-        "memory": id(opened) if place == "memory" else None,
-    }
-    return json.dumps(options)
-
-
-def _place(ledger: Ledger | None) -> str:
-    if isinstance(ledger, FolderLedger):
-        return "folder"
-    return "usual" if isinstance(ledger, UsualLedger) else "memory"
-
-
-def _told(context: ssl.SSLContext | None) -> dict[str, Any] | None:
-    """What can be told of it: not a certificate of the client's own."""
-    if not isinstance(context, ssl.SSLContext):
-        return None
-    return {
-        "authorities": "".join(ssl.DER_cert_to_PEM_cert(each) for each in context.get_ca_certs(binary_form=True)),
-        "check_hostname": context.check_hostname,
-        "verify_mode": int(context.verify_mode),
-        "minimum_version": int(context.minimum_version),
-    }
-
-
-class GuardedJournal:
-    """A journal whose course the guard is told.
-
-    Args:
-        journal: The ledger's own.
-        is_carried: Whether the guard can't read it, and has to be told all that it says.
-    """
-
-    def __init__(self, journal: Journal, *, is_carried: bool) -> None:
-        self._journal = journal
-        self._is_carried = is_carried
-
-    @property
-    def intent(self) -> Intent:
-        return self._journal.intent
-
-    def claim(self, instance_id: str, *, is_answered: bool) -> bool:
-        """Note what was started: `False` if another journal has claimed it."""
-        is_ours = self._journal.claim(instance_id, is_answered=is_answered)
-        if is_ours:
-            self._more(claim_line(Claim(self.intent.journal, instance_id, is_answered, now())))
-        return is_ours
-
-    def keep(self) -> None:
-        """Note that the instance stays when its lease ends."""
-        self._journal.keep()
-        self._more(keep_line(now()))
-
-    def end(self, how: Ending) -> None:
-        """Note how it ended, and let go of it. Idempotent."""
-        try:
-            self._journal.end(how)
-        finally:
-            # Even if that could not be noted: what is handed over must not be stopped.
-            side().over(self.intent.journal, end_line(how, now()).decode())
-
-    def let_go(self) -> None:
-        """Own it no longer, without an end: the guard still sees to it once this process is gone."""
-        self._journal.let_go()
-
-    def _more(self, line: bytes) -> None:
-        if self._is_carried:
-            side().more(self.intent.journal, line.decode())
+def _unguarded(journal: Journal) -> Journal:
+    return journal

@@ -47,7 +47,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_checkup",
     ),
     "resources": ("instances", "models", "hardware_types", "account", "leases"),
-    "lease": ("_guard_process", "guard", "lease"),
+    "lease": ("_guard_process", "_guarded", "guard", "lease"),
     "composition": ("client", "_guardian"),
     "facade": ("sync",),
     "users": ("emulator", "cli", "pytest_plugin"),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inferlease._guarded import told as told_of
 from inferlease._guardian import READY, Book, _ssl_context, listen
-from inferlease.guard import _told
 from tests.faults import emulated
 from tests.guard.support import (
     LEASE,
@@ -112,7 +112,7 @@ def test_it_starts_beside_the_baseline_and_watches_before_the_start_is_sent(emul
 
 def test_an_authority_of_ones_own_is_passed_on() -> None:
     context = client_tls()
-    told = _told(context)
+    told = told_of(context)
     assert told is not None
     made = _ssl_context(told)
     assert made is not None
@@ -123,7 +123,7 @@ def test_an_authority_of_ones_own_is_passed_on() -> None:
 def test_a_context_that_checks_nothing_is_passed_on() -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    told = _told(context)
+    told = told_of(context)
     assert told is not None
     made = _ssl_context(told)
     assert made is not None

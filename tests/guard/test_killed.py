@@ -296,7 +296,14 @@ with client.lease(MODEL):
             wait_for(lambda: is_stopped(emulator))
             wait_for(lambda: not guards(victim.pid))
     finally:
+        wait_for(lambda: is_removed(group))
+
+
+def is_removed(group: Path) -> bool:
+    """A group can be removed once its last process is gone for good."""
+    with contextlib.suppress(OSError):
         group.rmdir()
+    return not group.exists()
 
 
 @emulated(seconds_per_step=0.0)
