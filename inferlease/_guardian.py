@@ -32,8 +32,9 @@ READY = b"\n"
 
 # Seconds between two looks at who the parent is, where the system does not tell of its death.
 _LOOK_EVERY = 1.0
-# Seconds for which it goes on trying to stop what it could not, and between two attempts at first and at most.
-_PERSISTENCE = 3600.0
+# Seconds without success for which it goes on; for which it does at a server on this machine, such as an emulator,
+# which has perhaps ended with the parent; and between two attempts at first and at most.
+_PERSISTENCE, _PERSISTENCE_HERE = 3600.0, 60.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 20.0
 
 
@@ -202,9 +203,13 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
     """Stop the starts of these names, and look for those whose answer nobody lived to see."""
     import asyncio
 
+    from yarl import URL
+
+    from ._transport import is_loopback
     from .client import Client
 
-    until, pause = time.monotonic() + _PERSISTENCE, _SHORTEST_PAUSE
+    persistence = _PERSISTENCE_HERE if is_loopback(URL(options["base_url"])) else _PERSISTENCE
+    until, pause = time.monotonic() + persistence, _SHORTEST_PAUSE
     async with Client(
         options["client_id"],
         options["client_secret"],
@@ -216,8 +221,11 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
     ) as client:
         while time.monotonic() < until:
             with contextlib.suppress(Exception):  # there is nobody to tell, and the next look may fare better
-                if not await _is_left(client, names, await _reap(client, names)):
+                reaped = await _reap(client, names)
+                if not await _is_left(client, names, reaped):
                     return
+                if not reaped.troubles:
+                    until = time.monotonic() + persistence
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
