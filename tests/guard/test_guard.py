@@ -395,7 +395,7 @@ def test_where_there_is_no_interpreter_to_start_a_lease_that_must_have_it_is_ref
 LACKING = {
     "os.fork": "import os; del os.fork",
     # Python's own modules ask only for os.fork.
-    "os.register_at_fork": "import concurrent.futures.thread, logging, os, random; del os.register_at_fork",
+    "os.register_at_fork": "import asyncio, concurrent.futures.thread, logging, os, random; del os.register_at_fork",
     "os.pidfd_open": "import os; del os.pidfd_open",
     "fcntl": "import sys; sys.modules['fcntl'] = None",
 }
