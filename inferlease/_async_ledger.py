@@ -60,10 +60,15 @@ class AsyncLedger:
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
         self._journals: set[Journal] = set()
 
-    async def begin(self, intent: Intent) -> Journal:
-        """Remember what is about to be sent."""
+    @property
+    def opened(self) -> Ledger | None:
+        """The ledger itself, once it was needed."""
+        return self._ledger
+
+    async def begin(self, intent: Intent, watch: Callable[[Journal], Journal] = lambda journal: journal) -> Journal:
+        """Remember what is about to be sent; the journal as `watch` returns it, which is called off the loop."""
         ledger = await self._opened()
-        journal = await _aside(lambda: ledger.begin(intent))
+        journal = await _aside(lambda: watch(ledger.begin(intent)))
         self._journals.add(journal)
         return journal
 

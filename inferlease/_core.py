@@ -73,6 +73,7 @@ class Core:
         delete: bool = False,
         release_timeout: float = 120.0,
         timeout: float | None = None,
+        guard: bool | None = None,
     ) -> PendingStart:
         """Begin a start on the keeper; the arguments are those of `PendingStart`.
 
@@ -92,6 +93,7 @@ class Core:
             delete=delete,
             release_timeout=release_timeout,
             timeout=timeout,
+            guard=guard,
         )
         self.held.add(start)
         start.begin()

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from attrs import frozen
 
-from ._journals import WAY_OUT, FolderLedger
+from ._journals import WAY_OUT, FolderJournal, FolderLedger
 from ._locked_files import HAS_LOCKS
 from ._memory_ledger import MemoryLedger
 from ._mounts import network_type
@@ -25,7 +25,7 @@ from ._printing import printable
 from .errors import LedgerError
 from .ledger import Ending, Intent, Journal, Ledger, SpecLock, StartRecord
 
-__all__ = ["Kept", "UsualLedger", "account_key", "open_ledger", "where_kept"]
+__all__ = ["Kept", "UsualLedger", "account_key", "is_in_folder", "memory_of", "open_ledger", "where_kept"]
 
 T = TypeVar("T")
 
@@ -205,13 +205,18 @@ class TemporaryFolder:
             )
 
 
+def memory_of(account: str) -> MemoryLedger:
+    """What this process remembers of an account where nothing else can."""
+    return _memories.setdefault(account, MemoryLedger())
+
+
 class Memory:
     """In this process."""
 
     loses = "once this process has ended nothing is remembered, and `inferlease reap` cannot help"
 
     def __init__(self, account: str) -> None:
-        self._ledger = _memories.setdefault(account, MemoryLedger())
+        self._ledger = memory_of(account)
 
     def opened(self) -> Ledger:
         return self._ledger
@@ -382,6 +387,11 @@ class PlacedJournal:
     def let_go(self) -> None:
         """Own it no longer, without an end. Idempotent, never raises."""
         self._journal.let_go()
+
+
+def is_in_folder(journal: Journal) -> bool:
+    """Whether it outlives this process."""
+    return isinstance(journal._journal if isinstance(journal, PlacedJournal) else journal, FolderJournal)
 
 
 def _warn_once(message: str, key: str | None = None) -> None:

@@ -40,6 +40,7 @@ class Order:
         choices: What to start; each but the first only if the one before was refused.
         kind: Whether a lease will own it.
         deadline: Monotonic time after which nothing is sent again; `None` for none.
+        guard: Whether it must be guarded, or must not; `None` where it can be.
         on_claim: Called once it is known what was started.
 
     Attributes:
@@ -54,12 +55,14 @@ class Order:
         kind: Literal["lease", "start"],
         *,
         deadline: float | None = None,
+        guard: bool | None = None,
         on_claim: Callable[[Claim], None],
     ) -> None:
         self.choices: tuple[InstanceArgs, ...] = choices
         self.args: InstanceArgs = choices[0]
         self.kind: Literal["lease", "start"] = kind
         self.deadline: float | None = deadline
+        self.guard: bool | None = guard
         self.claim: Claim | None = None
         self.is_doubtful = False
         self._on_claim = on_claim

@@ -38,6 +38,7 @@ class PendingStart:
         delete: Whether undoing it deletes the stopped instance.
         release_timeout: Seconds that undoing it may take, from the answer on.
         timeout: Seconds after which it is not sent again.
+        guard: Whether it must be guarded, or must not; `None` where it can be.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PendingStart:
         delete: bool,
         release_timeout: float,
         timeout: float | None,
+        guard: bool | None,
     ) -> None:
         self.is_lease = is_lease
         self._starter = starter
@@ -69,6 +71,7 @@ class PendingStart:
             choices,
             "lease" if is_lease else "start",
             deadline=None if timeout is None else self._began + timeout,
+            guard=guard,
             on_claim=self._claimed,
         )
         self._job: Job[InstanceState] = Job(

@@ -89,12 +89,19 @@ class Recovery:
         """What a reap would find now. What is over is noted as such. Raises InferleaseError."""
         return [await self._priced(case) for case in await self._look(None)]
 
-    async def reap(self, named: Iterable[str] = (), on_found: Callable[[Orphan], None] = lambda _: None) -> Reaped:
+    async def reap(
+        self,
+        named: Iterable[str] = (),
+        on_found: Callable[[Orphan], None] = lambda _: None,
+        *,
+        only: Container[str] | None = None,
+    ) -> Reaped:
         """Stop what is ours and what is named. Raises InferleaseError if the orphans can't be told at all.
 
         Args:
             named: Ids of instances that are to be stopped though they are merely possible.
             on_found: Called once for each that is ours, before it is stopped.
+            only: Ids of the records that are looked at; by default all.
         """
         found: dict[str, Case] = {}
         releases: dict[str, asyncio.Task[InferleaseError | None]] = {}
@@ -106,7 +113,7 @@ class Recovery:
             on_found(case.orphan)
 
         try:
-            cases = await self._settled(found, begin)
+            cases = await self._settled(found, begin, only)
         except InferleaseError as error:
             if not found:
                 raise
@@ -130,11 +137,11 @@ class Recovery:
             tuple(troubles),
         )
 
-    async def _settled(self, found: Mapping[str, Case], begin: Begin) -> list[Case]:
+    async def _settled(self, found: Mapping[str, Case], begin: Begin, only: Container[str] | None) -> list[Case]:
         """Look until another look would not tell more; what is not ours."""
         ends, pause = time.monotonic() + LONGEST_WAIT, _SHORTEST_PAUSE
         while True:
-            cases = await self._look(begin, leave=found)
+            cases = await self._look(begin, leave=found, only=only)
             left = ends - time.monotonic()
             if left <= 0 or self._is_hurried or _keeper.is_exiting() or not any(case.may_change for case in cases):
                 return cases
@@ -178,9 +185,12 @@ class Recovery:
 
     # ---- whose they are ------------------------------------------------------------------------------
 
-    async def _look(self, begin: Begin | None, *, leave: Container[str] = ()) -> list[Case]:
+    async def _look(
+        self, begin: Begin | None, *, leave: Container[str] = (), only: Container[str] | None = None
+    ) -> list[Case]:
         """What dead owners have left; what is ours goes to `begin`, if there is one."""
         dead = [each for each in await self._ledger.open_records() if each.owner == "dead" and each.id not in leave]
+        dead = [each for each in dead if only is None or each.id in only]
         for record in [record for record in dead if record.is_kept and record.instance_id]:
             await self._close(record, "handed over")
             dead.remove(record)

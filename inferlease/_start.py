@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 from attrs import field, frozen
 
@@ -36,7 +36,7 @@ from .ledger import Intent, Journal
 from .objects import InstanceArgs, InstanceState, ModelDetail
 from .pricing import PriceList
 
-__all__ = ["StartRules", "Starter"]
+__all__ = ["Guarding", "StartRules", "Starter"]
 
 log = logging.getLogger("inferlease")
 
@@ -55,6 +55,18 @@ class StartRules:
     late_window: float
 
 
+class Guarding(Protocol):
+    """What stops the starts of this process if it dies."""
+
+    def begin(self, wanted: bool | None) -> None:
+        """Get ready in the background, if that is `wanted`."""
+        ...
+
+    async def ready(self, wanted: bool | None) -> Callable[[Journal], Journal]:
+        """Once it is: what has the start of a journal guarded. Raises ConfigurationError if it can't be and must."""
+        ...
+
+
 @frozen(eq=False, repr=False)
 class Starter:
     """Starts and restarts the instances of one client. Runs on the keeper."""
@@ -67,6 +79,7 @@ class Starter:
     ledger: AsyncLedger
     reconciler: Reconciler
     late: LateStarts
+    guard: Guarding
     rules: StartRules
     models: dict[str, ModelDetail] = field(factory=dict[str, ModelDetail], init=False)  # as last read, by id
 
@@ -92,6 +105,7 @@ class Starter:
 
         Raises what `Instances.start` raises, and InferleaseError if the order is given up before it was sent.
         """
+        self.guard.begin(order.guard)
         self.prices.fetch_soon()
         refusals: list[StartRefusedError] = []
         for args in order.choices:
@@ -143,7 +157,8 @@ class Starter:
         lock = await order.prepare(self.ledger.acquire(spec, patience=_LOCK_PATIENCE))
         try:
             known, foreign = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
-            journal = await self.ledger.begin(self._intent(order, spec, known, foreign))
+            watch = await order.prepare(self.guard.ready(order.guard))
+            journal = await self.ledger.begin(self._intent(order, spec, known, foreign), watch)
             settled = await self._sent(order, journal)
             instance_id = _answered_id(settled)
             is_ours = (

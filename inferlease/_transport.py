@@ -103,8 +103,8 @@ class Transport:
         self.base_url: str = checked_base_url(base_url)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
         self._proxy_option = proxy
-        self._proxy = _proxy_for(URL(self.base_url), proxy)
-        self._ssl = ssl
+        self.proxy: str | None = _proxy_for(URL(self.base_url), proxy)
+        self.ssl: Any = ssl
         self.closed = False
         self.finished = False  # closed, and what was under way on the keeper has ended too
 
@@ -133,7 +133,7 @@ class Transport:
             self.base_url + request.path,
             data=data,
             headers=headers,
-            proxy=self._proxy,
+            proxy=self.proxy,
             deadline=deadline,
             progress=progress,
         )
@@ -167,7 +167,7 @@ class Transport:
                     headers=headers,
                     allow_redirects=False,
                     proxy=proxy,
-                    ssl=self._ssl if self._ssl is not None else True,
+                    ssl=self.ssl if self.ssl is not None else True,
                     trace_request_ctx=progress,
                 ) as response,
             ):

@@ -32,6 +32,7 @@ from ._requests import checked_seconds
 from ._start import Starter, StartRules
 from ._transport import Transport, require_asyncio
 from .account import Account
+from .guard import Guard
 from .hardware_types import HardwareTypes
 from .instances import Instances, OnProgress
 from .lease import Lease, LeaseOptions
@@ -153,6 +154,7 @@ class Client:
                 remembered,
                 Reconciler(lookup, remembered, announcer, patience=timeout),
                 late,
+                Guard(exchange, remembered),
                 rules,
             ),
             announcer=announcer,
@@ -185,6 +187,7 @@ class Client:
         release_timeout: float = 120.0,
         keep: bool = False,
         wait_for_capacity: float | None = None,
+        guard: bool | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -209,6 +212,9 @@ class Client:
                 all the same.
             wait_for_capacity: As for `instances.start`. Its events have the state `no capacity`, and their instance
                 has no id yet.
+            guard: Whether a small process of its own stops the instance if this process is killed. `None`: where
+                the platform has what that takes, unless `INFERLEASE_GUARD=0`; `True`: the lease is refused where
+                it can't be had; `False`: no.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -231,6 +237,7 @@ class Client:
             wait_for_capacity=(
                 None if wait_for_capacity is None else checked_seconds("wait_for_capacity", wait_for_capacity)
             ),
+            guard=guard,
         )
         return Lease(self._core, self.instances, choices, options)
 

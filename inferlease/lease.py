@@ -15,6 +15,7 @@ from ._core import Core
 from ._pending import PendingStart
 from ._transport import require_asyncio
 from .errors import InferleaseError, NoCapacityError, WaitTimeoutError
+from .guard import require_possible
 from .instances import Instance, Instances, OnProgress
 from .objects import InstanceArgs, InstanceState
 
@@ -33,6 +34,7 @@ class LeaseOptions:
     release_timeout: float
     keep: bool
     wait_for_capacity: float | None
+    guard: bool | None
 
 
 class Lease:
@@ -77,7 +79,8 @@ class Lease:
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
             InstanceGoneError: It no longer exists.
-            ConfigurationError: Credentials are missing, or with `probe` the key for inference.
+            ConfigurationError: Credentials are missing, or with `probe` the key for inference; or with `guard=True`
+                there can be no guard.
             APIError: The server refused for another reason, such as a PaymentRequiredError.
             TransportError: Nothing was sent.
         """
@@ -86,6 +89,8 @@ class Lease:
             raise InferleaseError("this lease was acquired before: make a new one with client.lease()")
         if self._options.probe:
             self._core.probe.check()
+        if self._options.guard:
+            require_possible()
         options = self._options
         self._is_acquired = True
         try:
@@ -123,6 +128,7 @@ class Lease:
                 delete=options.delete,
                 release_timeout=options.release_timeout,
                 timeout=options.timeout,
+                guard=options.guard,
             )
             _sigterm.hold(start)
             began = time.monotonic()

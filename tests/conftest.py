@@ -111,6 +111,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
     for name in list(os.environ):
         if name.upper().startswith(SCRUBBED_PREFIXES) or name.upper() in SCRUBBED_NAMES:
             monkeypatch.delenv(name)
+    # One more process for each that a test starts: those that need it turn it on.
+    monkeypatch.setenv("INFERLEASE_GUARD", "0")
     monkeypatch.setenv("INFERLEASE_STATE_DIR", str(tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}"))
 
 

@@ -858,4 +858,4 @@ def test_a_proxy_that_is_no_url_is_refused_without_showing_it(proxy: str) -> Non
 
 @pytest.mark.fault(16)
 def test_no_proxy_sees_what_goes_to_loopback() -> None:
-    assert Client(base_url="http://127.0.0.1:1/v1", proxy="http://proxy.invalid:3128")._transport._proxy is None
+    assert Client(base_url="http://127.0.0.1:1/v1", proxy="http://proxy.invalid:3128")._transport.proxy is None

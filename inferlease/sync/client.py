@@ -126,6 +126,7 @@ class Client(_facade.Facade[_async.Client]):
         release_timeout: float = 120.0,
         keep: bool = False,
         wait_for_capacity: float | None = None,
+        guard: bool | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -150,6 +151,9 @@ class Client(_facade.Facade[_async.Client]):
                 all the same.
             wait_for_capacity: As for `instances.start`. Its events have the state `no capacity`, and their instance
                 has no id yet.
+            guard: Whether a small process of its own stops the instance if this process is killed. `None`: where
+                the platform has what that takes, unless `INFERLEASE_GUARD=0`; `True`: the lease is refused where
+                it can't be had; `False`: no.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -168,6 +172,7 @@ class Client(_facade.Facade[_async.Client]):
             release_timeout=release_timeout,
             keep=keep,
             wait_for_capacity=wait_for_capacity,
+            guard=guard,
         )
         return Lease._of(inner)
 

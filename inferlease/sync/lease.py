@@ -43,7 +43,8 @@ class Lease(_facade.Facade[_async.Lease]):
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
             InstanceGoneError: It no longer exists.
-            ConfigurationError: Credentials are missing, or with `probe` the key for inference.
+            ConfigurationError: Credentials are missing, or with `probe` the key for inference; or with `guard=True`
+                there can be no guard.
             APIError: The server refused for another reason, such as a PaymentRequiredError.
             TransportError: Nothing was sent.
         """

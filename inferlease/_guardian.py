@@ -1,0 +1,271 @@
+"""The guard's own process: it waits for its parent to die, then stops what that has left.
+
+`python -P -m inferlease._guardian PID` with a socket as its standard input, over which the parent tells it what is
+open, one JSON object a line. As long as the parent lives it needs nothing but the standard library: so it starts fast
+and stays small. The client is imported once there is something to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+    from ssl import SSLContext
+
+    from ._recovery import Reaped
+    from .client import Client
+    from .ledger import Ledger
+
+__all__ = ["READY", "Book", "listen", "main", "recover"]
+
+READY = b"\n"
+"""What the guard says once it watches."""
+
+# Seconds between two looks at who the parent is, where the system does not tell of its death.
+_LOOK_EVERY = 1.0
+# Seconds without success for which it goes on; for which it does at a server on this machine, such as an emulator,
+# which has perhaps ended with the parent; and between two attempts at first and at most.
+_PERSISTENCE, _PERSISTENCE_HERE = 3600.0, 60.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 20.0
+
+
+class Entry:
+    """One start.
+
+    Attributes:
+        group: Of which client it is.
+        text: All of its journal, where that is in the memory of the parent; `None` where it is in a folder.
+        is_open: Whether it is to be stopped if the parent dies.
+    """
+
+    def __init__(self, group: str, text: str | None) -> None:
+        self.group = group
+        self.text = text
+        self.is_open = True
+
+
+class Book:
+    """What the parent has told.
+
+    Attributes:
+        groups: How to reach each account: the options of its clients.
+        entries: The starts by the names of their journals.
+    """
+
+    def __init__(self) -> None:
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.entries: dict[str, Entry] = {}
+
+    def note(self, line: bytes) -> None:
+        """Take in one line."""
+        told: dict[str, Any] = json.loads(line)
+        match told:
+            case {"group": str(group), "options": dict(options)}:
+                self.groups[group] = options
+            case {"journal": str(name), "group": str(group), "text": text}:
+                self.entries[name] = Entry(group, text)
+            case {"journal": str(name), "more": str(more)}:
+                entry = self.entries[name]
+                entry.text = (entry.text or "") + more
+            case {"journal": str(name), "over": True}:
+                # One in memory stays known: what it has claimed is nobody else's.
+                if (entry := self.entries[name]).text is None:
+                    del self.entries[name]
+                entry.is_open = False
+            case _:
+                raise ValueError("the parent has said something that is not known here")
+
+    def open_names(self, group: str) -> set[str]:
+        """What is to be stopped if the parent dies."""
+        return {name for name, entry in self.entries.items() if entry.is_open and entry.group == group}
+
+
+def main() -> None:
+    """Watch, then stop what is left, if anything is."""
+    # Whoever ends a whole group or session of processes, or the machine, means the parent; the guard follows it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    book = Book()
+    with socket.socket(fileno=0) as pipe:
+        listen(pipe, int(sys.argv[1]), book)
+    if any(book.open_names(group) for group in book.groups):
+        import asyncio
+
+        asyncio.run(recover(book))
+
+
+def listen(pipe: socket.socket, parent: int, book: Book) -> None:
+    """Note what the parent says until it is dead."""
+    pipe.setblocking(False)
+    death = _death_of(parent)
+    with contextlib.suppress(OSError):  # it is dead already
+        pipe.send(READY)
+    rest, is_dead = b"", False
+    while not is_dead:
+        watched = [pipe] if death is None else [pipe, death]
+        ready, _, _ = select.select(watched, [], [], _LOOK_EVERY if death is None else None)
+        # In this order: what it has said before it died is read after its death was seen.
+        is_dead = death in ready or os.getppid() not in (0, parent)
+        said, has_ended = _received(pipe)
+        is_dead = is_dead or has_ended
+        *lines, rest = (rest + said).split(b"\n")
+        for line in lines:
+            book.note(line)
+
+
+def _received(pipe: socket.socket) -> tuple[bytes, bool]:
+    """All that was sent by now, and whether there is no more to come."""
+    chunks: list[bytes] = []
+    while True:
+        try:
+            chunk = pipe.recv(1 << 16)
+        except BlockingIOError:
+            return b"".join(chunks), False
+        except OSError:
+            chunk = b""
+        if not chunk:
+            return b"".join(chunks), True
+        chunks.append(chunk)
+
+
+def _death_of(parent: int) -> Any:
+    """What can be read from once the parent is dead; `None` where the system offers nothing of the kind.
+
+    The end of the pipe is not enough: a child that the parent has forked may hold it open.
+    """
+    system: Any = select  # which of the two there is depends on the system
+    try:
+        if hasattr(os, "pidfd_open"):
+            return os.pidfd_open(parent)
+        queue = system.kqueue()
+        exits = system.kevent(parent, system.KQ_FILTER_PROC, system.KQ_EV_ADD, system.KQ_NOTE_EXIT)
+        queue.control([exits], 0)
+    except (AttributeError, OSError):
+        return None
+    return queue
+
+
+# ---- after its death -----------------------------------------------------------------------------------
+
+
+async def recover(book: Book) -> None:
+    """Stop what is open, on all accounts at once."""
+    import asyncio
+
+    groups = {group: names for group in book.groups if (names := book.open_names(group))}
+    ledgers = {group: _ledger(book, group) for group in groups}
+    work = [_recover(book.groups[group], ledgers[group], names) for group, names in groups.items()]
+    await asyncio.gather(*work, return_exceptions=True)
+
+
+def _ledger(book: Book, group: str) -> Ledger:
+    """The ledger of a client of the parent, with what was in the parent's memory."""
+    from pathlib import Path
+
+    from ._journals import FolderLedger
+    from ._ledgers import UsualLedger, memory_of
+    from ._memory_ledger import MemoryLedger
+
+    options = book.groups[group]
+    memory = memory_of(options["account"]) if options["place"] == "usual" else MemoryLedger()
+    for entry in book.entries.values():
+        if entry.text is not None and entry.group == group:
+            _remember(memory, entry.text)
+    if options["place"] == "usual":
+        return UsualLedger(options["account"])
+    return memory if options["place"] == "memory" else FolderLedger(Path(options["folder"]))
+
+
+def _remember(memory: Ledger, text: str) -> None:
+    from ._journal_lines import read_journal
+
+    contents = read_journal(text.encode())
+    journal = memory.begin(contents.intent)
+    for claim in contents.claims:
+        journal.claim(claim.instance_id, is_answered=claim.is_answered)
+    if contents.is_kept:
+        journal.keep()
+    if contents.ending is not None:
+        journal.end(contents.ending)
+    journal.let_go()
+
+
+async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[str]) -> None:
+    """Stop the starts of these names, and look for those whose answer nobody lived to see."""
+    import asyncio
+
+    from yarl import URL
+
+    from ._transport import is_loopback
+    from .client import Client
+
+    persistence = _PERSISTENCE_HERE if is_loopback(URL(options["base_url"])) else _PERSISTENCE
+    until, pause = time.monotonic() + persistence, _SHORTEST_PAUSE
+    async with Client(
+        options["client_id"],
+        options["client_secret"],
+        base_url=options["base_url"],
+        timeout=options["timeout"],
+        proxy=options["proxy"] or False,
+        ssl=_ssl_context(options["ssl"]),
+        ledger=ledger,
+    ) as client:
+        while time.monotonic() < until:
+            with contextlib.suppress(Exception):  # there is nobody to tell, and the next look may fare better
+                reaped = await _reap(client, names)
+                if not await _is_left(client, names, reaped):
+                    return
+                if not reaped.troubles:
+                    until = time.monotonic() + persistence
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+async def _reap(client: Client, names: Container[str]) -> Reaped:
+    recovery = client._core.recovery
+    return await client._core.jobs.submit(lambda: recovery.reap(only=names), bound=recovery.bound).wait()
+
+
+async def _is_left(client: Client, names: Container[str], reaped: Reaped) -> bool:
+    """Whether another look may come to more."""
+    from .ledger import now
+
+    # Somebody else may have been about to stop it, and may have been killed too.
+    core = client._core
+    records = await core.jobs.submit(core.ledger.open_records, bound=core.exchange.timeout).wait()
+    unresolved = {orphan.record for orphan in reaped.left if orphan.verdict == "unresolved"}
+    return any(
+        record.instance_id is not None
+        or (
+            (record.id in unresolved or record.owner == "alive")
+            and (now() - record.began).total_seconds() < record.intent.late_window
+        )
+        for record in records
+        if record.id in names
+    )
+
+
+def _ssl_context(told: Mapping[str, Any] | None) -> SSLContext | None:
+    """The parent's, as far as it could be told."""
+    if told is None:
+        return None
+    import ssl
+
+    context = ssl.create_default_context(cadata=told["authorities"] or None)
+    context.check_hostname = told["check_hostname"]
+    context.verify_mode = ssl.VerifyMode(told["verify_mode"])
+    context.minimum_version = ssl.TLSVersion(told["minimum_version"])
+    return context
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The guard: one small process beside this one that stops what this one has left, should it be killed.
+
+`_guard_process` starts it, `_guarded` tells it what is open, and `_guardian` is what runs there. All of it is loaded
+with the first start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ._async_ledger import AsyncLedger
+from ._exchange import Exchange
+from .errors import ConfigurationError
+from .ledger import Journal
+
+if TYPE_CHECKING:
+    from ._guarded import GuardedJournal
+
+__all__ = ["Guard", "require_possible"]
+
+
+class Guard:
+    """The guard, as one client uses it. Runs on the keeper."""
+
+    def __init__(self, exchange: Exchange, ledger: AsyncLedger) -> None:
+        self._exchange = exchange
+        self._ledger = ledger
+
+    def begin(self, wanted: bool | None) -> None:
+        """Have the guard start beside what else prepares a start."""
+        if not _is_on(wanted):
+            return
+        from ._guard_process import lacks, side
+
+        if lacks() is None:
+            side().begin()
+
+    async def ready(self, wanted: bool | None) -> Callable[[Journal], Journal]:
+        """Wait for the guard: what has a journal guarded. Raises ConfigurationError if it is refused."""
+        if not _is_on(wanted):
+            return _unguarded
+        from ._guard_process import lacks, side, warn
+
+        trouble = lacks() or await side().ready()
+        if trouble is None:
+            return self._guarded
+        if wanted:
+            raise _refusal(trouble)
+        warn(f"instances are not guarded: {trouble}; if this process is killed they are billed until they are reaped")
+        # It may come up late, or the next one may.
+        return self._guarded if lacks() is None else _unguarded
+
+    def _guarded(self, journal: Journal) -> GuardedJournal:
+        from ._guarded import guarded
+
+        return guarded(journal, self._exchange, self._ledger)
+
+
+def require_possible() -> None:
+    """Raises ConfigurationError where the platform lacks what a guard takes."""
+    from ._guard_process import lacks
+
+    if trouble := lacks():
+        raise _refusal(trouble)
+
+
+def _refusal(trouble: str) -> ConfigurationError:
+    return ConfigurationError(f"there can be no guard: {trouble}; nothing was started")
+
+
+def _is_on(wanted: bool | None) -> bool:
+    return os.environ.get("INFERLEASE_GUARD") != "0" if wanted is None else wanted
+
+
+def _unguarded(journal: Journal) -> Journal:
+    return journal

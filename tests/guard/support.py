@@ -1,0 +1,100 @@
+"""Processes that are guarded, and what /proc shows of their guards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
+
+from tests.processes import environment
+from tests.programs import written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from inferlease.emulator import Emulator
+
+SETTLE_TIME = 2.0
+LATE_WINDOW = 5.0
+PROMPT = 10.0
+"""Seconds within which the guard stops what is open."""
+
+LINGERING = 5.0
+"""Seconds for which a guard with nothing to guard is kept."""
+
+WAIT = "print('ready', flush=True); sys.stdin.readline()"
+LEASE = f"ASYNC with client.lease(MODEL):\n    {WAIT}"
+
+
+def guarded(style: str = "sync", body: str = LEASE, *, before: str = "", options: str = "") -> str:
+    """A program that runs `body` with a client whose times are short."""
+    given = f"poll_interval=0.02, exclusive=True, settle_time={SETTLE_TIME}, late_window={LATE_WINDOW}, {options}"
+    return written(
+        style,
+        f"{before}\nASYNC def main():\n    ASYNC with Client({given}) as client:\n{indent(body, ' ' * 8)}\nRUN\n",
+    )
+
+
+@contextmanager
+def running(emulator: Emulator, script: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs; killed at the end, if it still does, when its guard has to end too."""
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
+    given = {"env": environment(emulator), "text": True, **pipes} | options
+    with subprocess.Popen(command, **given) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+    wait_for(lambda: not guards(process.pid), SETTLE_TIME + LATE_WINDOW + PROMPT)
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    """The next line that it prints."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        assert process.stderr is not None
+        raise AssertionError(process.stderr.read())
+    return line.strip()
+
+
+def ready(process: subprocess.Popen[str]) -> None:
+    assert line_of(process) == "ready"
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = PROMPT) -> float:
+    """Seconds until it holds; fails if it does not in time."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + seconds, f"not within {seconds:g} s"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def guards(parent: int) -> list[int]:
+    """Pids of the guards of a process, also of one that is gone."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"inferlease._guardian" in arguments and str(parent).encode() in arguments:
+                found.append(int(entry.name))
+    return found
+
+
+def is_stopped(emulator: Emulator) -> bool:
+    """Whether nothing is billed."""
+    return not emulator.books().still_billed
