@@ -31,6 +31,7 @@ _HOME = {
         "PriceInfo",
         "WorkerStatus",
     ),
+    "money": ("CostEstimate", "HardwareQuote", "Quote", "Receipt"),
     "errors": (
         "APIError",
         "AuthenticationError",
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from .instances import Instance, Instances
     from .lease import Lease
     from .models import Models
+    from .money import CostEstimate, HardwareQuote, Quote, Receipt
     from .objects import (
         Balance,
         Creator,
@@ -133,11 +135,13 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "ConflictError",
+    "CostEstimate",
     "Creator",
     "DecodeError",
     "DetachedInstanceError",
     "HardwareConfig",
     "HardwareInfo",
+    "HardwareQuote",
     "HardwareType",
     "HardwareTypes",
     "InferleaseError",
@@ -164,7 +168,9 @@ __all__ = [
     "PaymentRequiredError",
     "PermissionDeniedError",
     "PriceInfo",
+    "Quote",
     "RateLimitError",
+    "Receipt",
     "ServerError",
     "StartOutcomeUnknownError",
     "StartRefusedError",

@@ -1,4 +1,4 @@
-"""The reads that decisions rest on: instances, whether one is gone, and models."""
+"""The reads that decisions rest on: instances, whether one is gone, models, and the balance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._keeper import is_in_job
 from ._retry import ATTEMPTS
 from ._watch import LONGEST_INTERVAL, Poller
 from .errors import APIError, DecodeError, InferleaseError, NotFoundError
-from .objects import InstanceState, ModelDetail
+from .objects import Balance, InstanceState, ModelDetail
 
 __all__ = ["Lookup"]
 
@@ -113,6 +113,12 @@ class Lookup:
             _requests.get_model(model),
             lambda payload: decode(self._converter, _protocol.member(payload, "model"), ModelDetail, "model"),
             attempts=attempts,
+        )
+
+    async def balance(self) -> Balance:
+        """What is left on the account."""
+        return await self._exchange.read(
+            _requests.GET_BALANCE, lambda payload: decode(self._converter, payload, Balance, "balance")
         )
 
     async def _is_listed(self, instance_id: str, attempts: int) -> bool:

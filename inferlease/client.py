@@ -37,8 +37,10 @@ from .instances import Instances, OnProgress
 from .lease import Lease, LeaseOptions
 from .ledger import LedgerPlace
 from .models import Models
+from .money import Quote
 from .objects import InstanceState
 from .pricing import PriceList
+from .quotes import quoted
 
 __all__ = ["Client"]
 
@@ -225,6 +227,42 @@ class Client:
             ),
         )
         return Lease(self._core, self.instances, choices, options)
+
+    async def quote(
+        self,
+        model: str,
+        hardware_type_id: str | Sequence[str] | None = None,
+        num_workers: int | None = None,
+        duration: float | None = None,
+        billing_interval: str | None = None,
+    ) -> Quote:
+        """What a model would cost on each hardware type that serves it, the cheapest available first.
+
+        All figures are estimates, upper bounds beside the listed price; `assumption` says what they rest on. Needs no
+        credentials, but without them nothing is known of the balance and how long it lasts.
+
+        Example:
+            print(await client.quote("meta-llama/Llama-3.1-8B-Instruct", num_workers=2, duration=3600))
+
+        Args:
+            model: Hugging Face name (`org/model`) or model id (`org--model`).
+            hardware_type_id: Only this type, or these; by default all that serve the model.
+            num_workers: From 1 (default) to 8.
+            duration: Seconds to tell the cost of, from the start call to the stop.
+            billing_interval: `per_minute` (default) or `per_hour`; `duration` is rounded up to it.
+
+        Raises:
+            InvalidArgumentError: An argument is refused, such as hardware that does not serve the model.
+            NotFoundError: There is no such model.
+            APIError: The server answered with an error.
+            TransportError: No answer arrived.
+        """
+        choices = _requests.start_choices(
+            model, hardware_type_id=hardware_type_id, billing_interval=billing_interval, num_workers=num_workers
+        )
+        seconds = None if duration is None else checked_seconds("duration", duration)
+        require_asyncio()
+        return await quoted(self._core, choices, seconds)
 
     async def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.

@@ -5,36 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from attrs import frozen
 from cattrs import Converter
 
 from ._convert import Listing, decode_list
 from ._exchange import Exchange
-from ._printing import printable
 from ._protocol import member
 from ._requests import LIST_HARDWARE_TYPES
 from .errors import InferleaseError
+from .money import Price
 from .objects import HardwareType, InstanceArgs
 
-__all__ = ["Price", "PriceList", "hourly"]
+__all__ = ["Price", "PriceList", "hourly", "listed_hourly"]
 
 log: logging.Logger = logging.getLogger("inferlease")
-
-
-@frozen
-class Price:
-    """An amount of money per hour.
-
-    Attributes:
-        amount: At most this much per hour.
-        currency: Such as `EUR`.
-    """
-
-    amount: float
-    currency: str
-
-    def __str__(self) -> str:
-        return f"{self.amount:.2f} {printable(self.currency, 10)}/h"
 
 
 def hourly(hardware: HardwareType, num_workers: int | None) -> Price | None:
@@ -47,6 +30,14 @@ def hourly(hardware: HardwareType, num_workers: int | None) -> Price | None:
     if price.price_per_hour is None or price.currency is None or info.num_gpus is None or num_workers is None:
         return None
     return Price(price.price_per_hour * max(info.num_gpus, 1) * num_workers, price.currency)
+
+
+def listed_hourly(hardware: HardwareType, num_workers: int | None) -> Price | None:
+    """The price of `num_workers` as it is listed, were it one for the type; `None` where that is unknown."""
+    price = hardware.price_info
+    if price.price_per_hour is None or price.currency is None or num_workers is None:
+        return None
+    return Price(price.price_per_hour * num_workers, price.currency)
 
 
 class PriceList:

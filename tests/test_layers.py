@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "data": ("_keeper", "_sigterm", "_names", "_printing", "_mapping", "objects"),
+    "data": ("_keeper", "_sigterm", "_names", "_printing", "_mapping", "objects", "money"),
     "errors": ("errors",),
     "decisions": ("_plans", "_convert", "_requests", "_spec", "_protocol", "_retry", "_watch", "_wait"),
     "exchange": ("_auth", "_transport", "_probe", "_exchange"),
@@ -44,6 +44,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_core",
     ),
     "resources": ("instances", "models", "hardware_types", "account"),
+    "quotes": ("quotes",),
     "lease": ("lease",),
     "composition": ("client",),
     "facade": ("sync",),

@@ -13,6 +13,7 @@ from cattrs import Converter
 from inferlease import client as _async
 from inferlease.instances import OnProgress
 from inferlease.ledger import LedgerPlace
+from inferlease.money import Quote
 
 from . import _bridge, _facade
 from .account import Account
@@ -162,6 +163,37 @@ class Client(_facade.Facade[_async.Client]):
             wait_for_capacity=wait_for_capacity,
         )
         return Lease._of(inner)
+
+    def quote(
+        self,
+        model: str,
+        hardware_type_id: str | Sequence[str] | None = None,
+        num_workers: int | None = None,
+        duration: float | None = None,
+        billing_interval: str | None = None,
+    ) -> Quote:
+        """What a model would cost on each hardware type that serves it, the cheapest available first.
+
+        All figures are estimates, upper bounds beside the listed price; `assumption` says what they rest on. Needs no
+        credentials, but without them nothing is known of the balance and how long it lasts.
+
+        Example:
+            print(client.quote("meta-llama/Llama-3.1-8B-Instruct", num_workers=2, duration=3600))
+
+        Args:
+            model: Hugging Face name (`org/model`) or model id (`org--model`).
+            hardware_type_id: Only this type, or these; by default all that serve the model.
+            num_workers: From 1 (default) to 8.
+            duration: Seconds to tell the cost of, from the start call to the stop.
+            billing_interval: `per_minute` (default) or `per_hour`; `duration` is rounded up to it.
+
+        Raises:
+            InvalidArgumentError: An argument is refused, such as hardware that does not serve the model.
+            NotFoundError: There is no such model.
+            APIError: The server answered with an error.
+            TransportError: No answer arrived.
+        """
+        return _bridge.run(self._inner.quote, model, hardware_type_id, num_workers, duration, billing_interval)
 
     def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.

@@ -13,6 +13,7 @@ from inferlease.sync import (
     Balance,
     Client,
     HardwareConfig,
+    HardwareQuote,
     HardwareType,
     Instance,
     InstanceArgs,
@@ -23,6 +24,7 @@ from inferlease.sync import (
     ModelDetail,
     ModelPreview,
     NoCapacityError,
+    Quote,
     StartOutcomeUnknownError,
     WaitTimeoutError,
     WorkerStatus,
@@ -113,6 +115,13 @@ def catalogue(client: Client) -> None:
     balance = client.account.balance()
     assert_type(balance, Balance)
     assert_type(balance.current_balance, float)
+    quote = client.quote("org/model", hardware_type_id=["NVIDIA_L4_1"], num_workers=2, duration=3600)
+    assert_type(quote, Quote)
+    assert_type(quote.balance, Balance | None)
+    for each in quote.hardware:
+        assert_type(each, HardwareQuote)
+        assert_type(each.price_per_hour, float | None)
+        assert_type(each.runway, float | None)
 
 
 def attributes(instance: Instance) -> None:
