@@ -79,21 +79,24 @@ class Core:
         start.begin()
         return start
 
-    async def take(self, choices: tuple[InstanceArgs, ...], *, wait_for_capacity: float | None = None) -> InstanceState:
-        """Start an instance that is the caller's once this returns; where it is to wait, once there is hardware."""
+    async def take(self, choices: tuple[InstanceArgs, ...], *, wait_for_capacity: float | None = None) -> PendingStart:
+        """Start an instance that is the caller's once this returns; where it is to wait, once there is hardware.
+
+        Returns the start, whose `state` is that of the instance.
+        """
         require_asyncio()
         wait = None if wait_for_capacity is None else CapacityWait(self.capacity, choices, wait_for_capacity)
         while True:
             start = self.begin(choices if wait is None else await wait.available())
             try:
-                state = await start.taken()
+                await start.taken()
             except NoCapacityError as refusal:
                 if wait is None or start.is_doubtful:
                     raise
                 wait.lost(refusal)
             else:
                 _keeper.call_unless_delivered(start.undo)
-                return state
+                return start
             finally:
                 self.held.discard(start)
 

@@ -18,7 +18,7 @@ from ._watch import LONGEST_INTERVAL, Poller
 from .errors import APIError, DecodeError, InferleaseError, NotFoundError
 from .objects import Balance, InstanceState, ModelDetail
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "decode_ids"]
 
 # How long a new instance may be unknown to the server's reads.
 GRACE = 30.0
@@ -184,6 +184,14 @@ class Lookup:
             except InferleaseError as error:
                 seen[instance_id] = error
         return seen
+
+
+def decode_ids(converter: Converter, payload: object) -> list[str]:
+    """The ids that an answer about many instances names; some name none where nothing was done."""
+    raw = _protocol.member(payload, "instance_ids", optional=True)
+    if raw is not None and not isinstance(raw, list):
+        raise DecodeError(f"instance_ids: expected a list, found {type(raw).__name__}", path="instance_ids")
+    return [] if raw is None else decode(converter, raw, list[str], "instance_ids")
 
 
 def _unclear(instance_id: str, error: InferleaseError) -> DecodeError:

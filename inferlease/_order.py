@@ -9,9 +9,11 @@ from typing import Any, Literal, TypeVar
 from attrs import frozen
 
 from . import _keeper
+from ._cost import Meter
 from .errors import InferleaseError
 from .ledger import Journal
 from .objects import InstanceArgs
+from .pricing import PriceList
 
 __all__ = ["Claim", "Order"]
 
@@ -41,10 +43,13 @@ class Order:
         kind: Whether a lease will own it.
         deadline: Monotonic time after which nothing is sent again; `None` for none.
         on_claim: Called once it is known what was started.
+        on_sent: Called just before it is sent, with what counts its cost from there on.
 
     Attributes:
         args: The choice that is being tried.
         claim: What was started, as soon as that is known.
+        resolved: The same, with the server's defaults as far as they are known.
+        meter: Counts the cost of what was sent, from the first time on that it may have been carried out.
         is_doubtful: Whether any start that was sent may have been carried out although no answer says so.
     """
 
@@ -55,6 +60,7 @@ class Order:
         *,
         deadline: float | None = None,
         on_claim: Callable[[Claim], None],
+        on_sent: Callable[[Meter], None],
     ) -> None:
         self.choices = choices
         self.args = choices[0]
@@ -62,9 +68,23 @@ class Order:
         self.deadline = deadline
         self.claim: Claim | None = None
         self.is_doubtful = False
+        self.resolved = self.args
+        self.meter: Meter | None = None
         self._on_claim = on_claim
+        self._on_sent = on_sent
         self._given_up = False
         self._preparing: asyncio.Task[Any] | None = None
+
+    def choose(self, args: InstanceArgs) -> None:
+        """This is tried now; whatever was tried before was refused."""
+        self.args = self.resolved = args
+        self.meter = None
+
+    def sent(self, prices: PriceList) -> None:
+        """It is about to be sent. What is sent again counts from the first time on."""
+        if self.meter is None:
+            self.meter = Meter(prices, self.resolved)
+            self._on_sent(self.meter)
 
     def claimed(self, claim: Claim) -> None:
         """This is what was started."""

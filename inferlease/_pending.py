@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -10,13 +11,14 @@ import time
 import warnings
 
 from . import _keeper, _sigterm
+from ._cost import Meter, tell_every_hour
 from ._keeper import Job, Jobs
 from ._order import Claim, Order
 from ._release import Releaser
 from ._start import Starter
 from .errors import InferleaseError, StartOutcomeUnknownError
+from .money import Price, Receipt
 from .objects import InstanceArgs, InstanceState
-from .pricing import Price
 
 __all__ = ["PendingStart"]
 
@@ -65,11 +67,13 @@ class PendingStart:
         self._is_kept = False
         self._was_stopped = False
         self._release: Job[InstanceState | None] | None = None
+        self._watching: set[asyncio.Task[None]] = set()
         self._order = Order(
             choices,
             "lease" if is_lease else "start",
             deadline=None if timeout is None else self._began + timeout,
             on_claim=self._claimed,
+            on_sent=self._sent,
         )
         self._job: Job[InstanceState] = Job(
             lambda: starter.start(self._order),
@@ -97,14 +101,45 @@ class PendingStart:
         """Whether it is undone: stopped, or given up before it was sent, or its release has failed."""
         return self._release is not None and self._release.done
 
+    @property
+    def meter(self) -> Meter | None:
+        """Counts its cost, once it was sent."""
+        return self._order.meter
+
+    def receipt(self) -> Receipt | None:
+        """What it came to, once it is undone; `None` if nothing was started, as far as is known."""
+        claim, meter = self._order.claim, self._order.meter
+        return meter.receipt(claim.instance_id, None) if claim and meter and self.is_over else None
+
+    def _sent(self, meter: Meter) -> None:
+        """It is billed from here on, as far as anybody knows. Runs on the keeper."""
+        self._unwatch()
+        if self.is_lease:
+            task = asyncio.get_running_loop().create_task(tell_every_hour(meter, self._name))
+            self._watching.add(task)
+            task.add_done_callback(self._watching.discard)
+
+    def _unwatch(self) -> None:
+        for task in self._watching:
+            task.cancel()
+
+    def _name(self) -> str:
+        claim = self._order.claim
+        return f"instance {claim.instance_id}" if claim else f"a lease of {self._order.args.model_id}"
+
     def _claimed(self, claim: Claim) -> None:
         self._starter.lookup.own(claim.instance_id, self._seen_stopped)
 
     def _seen_stopped(self) -> None:
         """Its first stop ends the lease of an instance: whoever starts it again owns that."""
         claim, self._was_stopped = self._order.claim, True
+        self._meter_stop()
         if claim is not None and self.is_ours:
             self._jobs.submit(lambda: self._starter.ledger.end(claim.journal, "stopped"), bound=_WRITING)
+
+    def _meter_stop(self) -> None:
+        if self._order.meter is not None:
+            self._order.meter.stop()
 
     async def taken(self) -> InstanceState:
         """The started instance, which is the caller's from here on; a cancellation undoes the start."""
@@ -120,6 +155,11 @@ class PendingStart:
         finally:
             _keeper.forget_at_exit(self)
         return state
+
+    @property
+    def state(self) -> InstanceState:
+        """The started instance, once it is known."""
+        return self._job.result()
 
     async def wait(self) -> InstanceState:
         """The started instance, which still is to be undone."""
@@ -189,6 +229,7 @@ class PendingStart:
         # What only prepares the start is not waited for.
         self._order.abandon()
         await self.instance_id()
+        self._unwatch()
         claim = self._order.claim
         if claim is None:
             self._raise_if_unknown()
@@ -217,6 +258,8 @@ class PendingStart:
 
     async def _released(self, claim: Claim) -> InstanceState | None:
         self._release_deadline = time.monotonic() + self._release_timeout
+        # The deletion that follows is not billed.
+        self._starter.lookup.own(claim.instance_id, self._meter_stop)
         try:
             state = await self._releaser.release(
                 claim.instance_id, delete=self._delete and claim.is_answered, timeout=self._release_timeout
@@ -224,6 +267,9 @@ class PendingStart:
         except InferleaseError as error:
             log.warning("%s", error)
             raise
+        finally:
+            self._starter.lookup.disown(claim.instance_id)
+        self._meter_stop()
         await self._starter.ledger.end(claim.journal, "stopped")
         price = f", at most {price}" if (price := self._price()) is not None else ""
         log.info("instance %s stopped after %.0f s%s", claim.instance_id, time.monotonic() - self._began, price)

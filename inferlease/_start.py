@@ -94,7 +94,7 @@ class Starter:
         self.prices.fetch_soon()
         refusals: list[StartRefusedError] = []
         for args in order.choices:
-            order.args = args
+            order.choose(args)
             try:
                 return await self._start(order)
             except StartRefusedError as refusal:
@@ -120,21 +120,24 @@ class Starter:
 
     async def _start(self, order: Order) -> InstanceState:
         """Start the choice that is being tried."""
-        spec = await order.prepare(self._spec(order.args))
+        order.resolved = await order.prepare(self._resolved(order.args))
+        spec = spec_key(order.resolved)
         for left in reversed(range(POSTS)):
             journal, settled, state = await self._post(order, spec)
             if state is None:
                 state = await self._reconciled(order, journal, settled, is_last=not left)
             if state is not None:
+                if order.meter is not None:
+                    order.meter.learn(state.instance_args)
                 self.announcer.up(state, "started")
                 return state
         raise AssertionError("the last start was neither found nor told")
 
-    async def _spec(self, args: InstanceArgs) -> str:
-        """Key of what the server would start; of what was asked for where its defaults can't be read."""
+    async def _resolved(self, args: InstanceArgs) -> InstanceArgs:
+        """What the server would start; what was asked for where its defaults can't be read."""
         with contextlib.suppress(InferleaseError):
             args = resolve(args, await self.lookup.model(args.model_id))
-        return spec_key(args)
+        return args
 
     async def _post(self, order: Order, spec: str) -> tuple[Journal, Settled[InstanceState], InstanceState | None]:
         """Ask for the start, once: what was started, `None` if that is not known."""
@@ -177,6 +180,7 @@ class Starter:
             await self.ledger.end(journal, "refused")
             raise order.given_up()
         request = _requests.start(order.args)
+        order.sent(self.prices)
         try:
             return await self.exchange.settle(request, self.lookup.decode_instance, is_wanted=lambda: order.is_wanted)
         except BaseException:

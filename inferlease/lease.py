@@ -16,6 +16,7 @@ from ._pending import PendingStart
 from ._transport import require_asyncio
 from .errors import InferleaseError, NoCapacityError, WaitTimeoutError
 from .instances import Instance, Instances, OnProgress
+from .money import Receipt
 from .objects import InstanceArgs, InstanceState
 
 __all__ = ["Lease"]
@@ -67,6 +68,14 @@ class Lease:
         """The leased instance, once it was started; after the release as it was last seen."""
         return self._instance
 
+    @property
+    def receipt(self) -> Receipt | None:
+        """What the lease came to, once the release is over; an estimate that says what it assumes.
+
+        `None` before that, and where nothing was started.
+        """
+        return self._start.receipt() if self._start is not None else None
+
     async def acquire(self) -> Instance:
         """Start the instance and wait until it is usable. If that fails, it is released before this raises.
 
@@ -90,7 +99,7 @@ class Lease:
         self._is_acquired = True
         try:
             start, began, state = await self._started()
-            instance = self._instance = self._instances._instance(state)
+            instance = self._instance = self._instances._instance(state, start.meter)
             await self._instances._wait_until_running(
                 instance,
                 timeout=options.timeout,

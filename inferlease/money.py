@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import datetime
 
-from attrs import field, frozen
+from attrs import frozen
 
 from ._printing import printable
 from .objects import Balance
 
-__all__ = ["ASSUMPTION", "INTERVALS", "CostEstimate", "HardwareQuote", "Price", "Quote", "Receipt", "billed", "charge"]
+__all__ = [
+    "ASSUMPTION",
+    "DEFAULT_INTERVAL",
+    "INTERVALS",
+    "CostEstimate",
+    "HardwareQuote",
+    "Price",
+    "Quote",
+    "Receipt",
+    "amount",
+    "billed",
+    "charge",
+    "duration",
+]
 
 INTERVALS = {"per_minute": 60.0, "per_hour": 3600.0}
 """Seconds of each billing interval."""
@@ -183,7 +195,7 @@ class Quote:
     billed_seconds: float | None
     balance: Balance | None
     balance_trouble: str | None
-    hardware: Sequence[HardwareQuote] = field(converter=tuple)
+    hardware: tuple[HardwareQuote, ...]
     assumption: str = ASSUMPTION
 
     def __str__(self) -> str:

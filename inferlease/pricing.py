@@ -54,6 +54,11 @@ class PriceList:
         hardware = (self._types or {}).get(args.hardware_type_id or "")
         return hourly(hardware, args.num_workers) if hardware is not None else None
 
+    def listed(self, args: InstanceArgs) -> Price | None:
+        """The same as it is listed, were it a price for the hardware type."""
+        hardware = (self._types or {}).get(args.hardware_type_id or "")
+        return listed_hourly(hardware, args.num_workers) if hardware is not None else None
+
     async def hourly(self, args: InstanceArgs) -> Price | None:
         """The price per hour of an instance, `None` if it is not known. Runs on the keeper."""
         reading = self.fetch_soon()

@@ -49,7 +49,7 @@ async def quoted(core: Core, choices: Sequence[InstanceArgs], seconds: float | N
         billed_seconds=counted,
         balance=left,
         balance_trouble=trouble,
-        hardware=sorted(quotes, key=_rank),
+        hardware=tuple(sorted(quotes, key=_rank)),
     )
 
 

@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_async_ledger",
         "_lookup",
         "pricing",
+        "_cost",
         "_announce",
         "_release",
         "_order",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from inferlease import Client, InferleaseError
+from inferlease import Client, InferleaseError, Receipt
 from inferlease._auth import InferenceKey
 from inferlease._probe import check_inference_url
 from inferlease.cli import _signals
@@ -116,8 +116,12 @@ async def _lease_and_run(
 ) -> int:
     key = InferenceKey().resolve()
     code: int | None = None
+
+    def tell(receipt: Receipt) -> None:
+        terminal.say(f"estimated cost: {receipt}")
+
     try:
-        async with Client() as client, leased(client, model, arguments, terminal) as instance:
+        async with Client() as client, leased(client, model, arguments, terminal, tell) as instance:
             check_inference_url(instance.base_url or "")
             leased_model = instance.instance_args.hf_name
             environment = {name: value for name, value in os.environ.items() if name != "CORTECS_CLIENT_SECRET"}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from inferlease import lease as _async
+from inferlease.money import Receipt
 
 from . import _bridge, _facade
 from .instances import Instance
@@ -32,6 +33,14 @@ class Lease(_facade.Facade[_async.Lease]):
     def instance(self) -> Instance | None:
         """The leased instance, once it was started; after the release as it was last seen."""
         return _bridge.optional(Instance._of)(self._inner.instance)
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What the lease came to, once the release is over; an estimate that says what it assumes.
+
+        `None` before that, and where nothing was started.
+        """
+        return self._inner.receipt
 
     def acquire(self) -> Instance:
         """Start the instance and wait until it is usable. If that fails, it is released before this raises.

@@ -12,6 +12,7 @@ from inferlease import (
     APIError,
     Balance,
     Client,
+    CostEstimate,
     HardwareConfig,
     HardwareQuote,
     HardwareType,
@@ -25,6 +26,7 @@ from inferlease import (
     ModelPreview,
     NoCapacityError,
     Quote,
+    Receipt,
     StartOutcomeUnknownError,
     WaitTimeoutError,
     WorkerStatus,
@@ -134,6 +136,7 @@ def attributes(instance: Instance) -> None:
     assert_type(instance.worker_statuses, list[WorkerStatus])
     assert_type(instance.progress, float | None)
     assert_type(instance.is_usable, bool)
+    assert_type(instance.cost, CostEstimate | None)
     for worker in instance.worker_statuses:
         if worker.init_progress is not None:
             assert_type(worker.init_progress.current_step, int | None)
@@ -165,6 +168,7 @@ async def leases(client: Client) -> None:
     assert_type(lease, Lease)
     assert_type(await lease.acquire(), Instance)
     print(lease.instance)
+    assert_type(lease.receipt, Receipt | None)
     await lease.release()
 
     client.lease("org/model", "NVIDIA_L4_1")  # type: ignore[call-arg]
