@@ -31,7 +31,7 @@ _HOME = {
         "PriceInfo",
         "WorkerStatus",
     ),
-    "money": ("CostEstimate", "HardwareQuote", "Quote", "Receipt"),
+    "money": ("CostEstimate", "CostGroup", "HardwareQuote", "Quote", "Receipt"),
     "errors": (
         "APIError",
         "AuthenticationError",
@@ -43,6 +43,7 @@ _HOME = {
         "InstanceGoneError",
         "InstanceStoppedError",
         "InvalidArgumentError",
+        "LeaseLimitError",
         "LedgerError",
         "NoCapacityError",
         "NotFoundError",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
         InstanceGoneError,
         InstanceStoppedError,
         InvalidArgumentError,
+        LeaseLimitError,
         LedgerError,
         NoCapacityError,
         NotFoundError,
@@ -95,7 +97,7 @@ if TYPE_CHECKING:
     from .instances import Instance, Instances
     from .lease import Lease
     from .models import Models
-    from .money import CostEstimate, HardwareQuote, Quote, Receipt
+    from .money import CostEstimate, CostGroup, HardwareQuote, Quote, Receipt
     from .objects import (
         Balance,
         Creator,
@@ -136,6 +138,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "CostEstimate",
+    "CostGroup",
     "Creator",
     "DecodeError",
     "DetachedInstanceError",
@@ -157,6 +160,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidItem",
     "Lease",
+    "LeaseLimitError",
     "LedgerError",
     "Listing",
     "ModelDetail",

@@ -16,7 +16,9 @@ from ._capacity_wait import CapacityWait
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
 from ._late import LateStarts
+from ._limits import Limits
 from ._lookup import Lookup
+from ._order import NO_LIMITS
 from ._pending import PendingStart
 from ._probe import Probe
 from ._release import Releaser
@@ -56,6 +58,9 @@ class Core:
         delete: bool = False,
         release_timeout: float = 120.0,
         timeout: float | None = None,
+        label: str | None = None,
+        limits: Limits = NO_LIMITS,
+        on_limit: Callable[[], object] = lambda: None,
     ) -> PendingStart:
         """Begin a start on the keeper; the arguments are those of `PendingStart`.
 
@@ -74,6 +79,9 @@ class Core:
             delete=delete,
             release_timeout=release_timeout,
             timeout=timeout,
+            label=label,
+            limits=limits,
+            on_limit=on_limit,
         )
         self.held.add(start)
         start.begin()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from ._spec import with_defaults
-from .ledger import now
+from .ledger import Facts, now
 from .money import CostEstimate, Price, Receipt, billed, charge
 from .objects import InstanceArgs, completed
 from .pricing import PriceList
@@ -90,6 +90,10 @@ class Meter:
             seconds=seconds,
             billed_seconds=counted,
         )
+
+    def facts(self) -> Facts:
+        """What the ledger is to remember."""
+        return Facts(self._args.hardware_type_id, self._args.billing_interval, self.price, self.usable_at)
 
     def receipt(self, instance_id: str, label: str | None) -> Receipt:
         """What it came to."""

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from . import _keeper
 from ._cost import Meter
+from ._limits import Limits, TimedLimit
 from .errors import InferleaseError
 from .ledger import Journal
 from .objects import InstanceArgs
@@ -18,6 +19,8 @@ from .pricing import PriceList
 __all__ = ["Claim", "Order"]
 
 T = TypeVar("T")
+
+NO_LIMITS = Limits()
 
 
 @frozen(eq=False)
@@ -41,6 +44,8 @@ class Order:
     Args:
         choices: What to start; each but the first only if the one before was refused.
         kind: Whether a lease will own it.
+        label: For whoever pays.
+        limits: Of the lease.
         deadline: Monotonic time after which nothing is sent again; `None` for none.
         on_claim: Called once it is known what was started.
         on_sent: Called just before it is sent, with what counts its cost from there on.
@@ -49,6 +54,8 @@ class Order:
         args: The choice that is being tried.
         claim: What was started, as soon as that is known.
         resolved: The same, with the server's defaults as far as they are known.
+        timed: The limits that are reached after some time, the first one first.
+        balance: What was on the account before the start, if `limits` has a say in it.
         meter: Counts the cost of what was sent, from the first time on that it may have been carried out.
         is_doubtful: Whether any start that was sent may have been carried out although no answer says so.
     """
@@ -58,6 +65,8 @@ class Order:
         choices: tuple[InstanceArgs, ...],
         kind: Literal["lease", "start"],
         *,
+        label: str | None = None,
+        limits: Limits = NO_LIMITS,
         deadline: float | None = None,
         on_claim: Callable[[Claim], None],
         on_sent: Callable[[Meter], None],
@@ -65,6 +74,10 @@ class Order:
         self.choices = choices
         self.args = choices[0]
         self.kind: Literal["lease", "start"] = kind
+        self.label = label
+        self.limits = limits
+        self.timed: tuple[TimedLimit, ...] = ()
+        self.balance: float | None = None
         self.deadline = deadline
         self.claim: Claim | None = None
         self.is_doubtful = False

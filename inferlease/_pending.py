@@ -9,14 +9,18 @@ import os
 import threading
 import time
 import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from . import _keeper, _sigterm
 from ._cost import Meter, tell_every_hour
 from ._keeper import Job, Jobs
-from ._order import Claim, Order
+from ._limits import Limits, enforce, watch_balance
+from ._order import NO_LIMITS, Claim, Order
 from ._release import Releaser
 from ._start import Starter
-from .errors import InferleaseError, StartOutcomeUnknownError
+from .errors import InferleaseError, LeaseLimitError, StartOutcomeUnknownError
+from .ledger import Ending
 from .money import Price, Receipt
 from .objects import InstanceArgs, InstanceState
 
@@ -40,6 +44,12 @@ class PendingStart:
         delete: Whether undoing it deletes the stopped instance.
         release_timeout: Seconds that undoing it may take, from the answer on.
         timeout: Seconds after which it is not sent again.
+        label: For whoever pays.
+        limits: What a lease may cost and take: once one is reached, the start is undone.
+        on_limit: Called on the keeper then.
+
+    Attributes:
+        limit: The limit that was reached, if one was.
     """
 
     def __init__(
@@ -53,8 +63,13 @@ class PendingStart:
         delete: bool,
         release_timeout: float,
         timeout: float | None,
+        label: str | None = None,
+        limits: Limits = NO_LIMITS,
+        on_limit: Callable[[], object] = lambda: None,
     ) -> None:
         self.is_lease = is_lease
+        self.limit: LeaseLimitError | None = None
+        self._on_limit = on_limit
         self._starter = starter
         self._releaser = releaser
         self._jobs = jobs
@@ -71,6 +86,8 @@ class PendingStart:
         self._order = Order(
             choices,
             "lease" if is_lease else "start",
+            label=label,
+            limits=limits,
             deadline=None if timeout is None else self._began + timeout,
             on_claim=self._claimed,
             on_sent=self._sent,
@@ -109,23 +126,57 @@ class PendingStart:
     def receipt(self) -> Receipt | None:
         """What it came to, once it is undone; `None` if nothing was started, as far as is known."""
         claim, meter = self._order.claim, self._order.meter
-        return meter.receipt(claim.instance_id, None) if claim and meter and self.is_over else None
+        return meter.receipt(claim.instance_id, self._order.label) if claim and meter and self.is_over else None
 
     def _sent(self, meter: Meter) -> None:
         """It is billed from here on, as far as anybody knows. Runs on the keeper."""
         self._unwatch()
-        if self.is_lease:
-            task = asyncio.get_running_loop().create_task(tell_every_hour(meter, self._name))
-            self._watching.add(task)
-            task.add_done_callback(self._watching.discard)
+        order, limits = self._order, self._order.limits
+        if not self.is_lease:
+            return
+        if not limits.are_set:
+            self._watch(tell_every_hour(meter, lambda: self._name()[0]))
+        if order.timed:
+            self._watch(enforce(order.timed, meter, self._name, self._reached))
+        if limits.min_balance is not None and order.balance is not None:
+            self._watch(
+                watch_balance(self._starter.lookup, limits.min_balance, order.balance, self._name, self._reached)
+            )
+
+    def _reached(self, limit: LeaseLimitError) -> None:
+        """A limit is reached: it is stopped, whatever its user does."""
+        with self._lock:
+            if self._release is not None:
+                return  # it ends anyway
+            self.limit = limit
+        log.warning("%s", limit)
+        self.undo(even_kept=True)
+        self._on_limit()
+
+    def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
 
     def _unwatch(self) -> None:
-        for task in self._watching:
+        for task in list(self._watching):
             task.cancel()
 
-    def _name(self) -> str:
+    def _name(self) -> tuple[str, str | None]:
+        """What it is about: in words, and by its id."""
         claim = self._order.claim
-        return f"instance {claim.instance_id}" if claim else f"a lease of {self._order.args.model_id}"
+        if claim is None:
+            return f"a lease of {self._order.args.model_id}", None
+        return f"instance {claim.instance_id}", claim.instance_id
+
+    def note_usable(self) -> None:
+        """Have the ledger remember what is known by now."""
+        self._jobs.submit(self._note, bound=_WRITING)
+
+    async def _note(self) -> None:
+        claim, meter = self._order.claim, self._order.meter
+        if claim is not None and meter is not None:
+            await self._starter.ledger.note(claim.journal, meter.facts())
 
     def _claimed(self, claim: Claim) -> None:
         self._starter.lookup.own(claim.instance_id, self._seen_stopped)
@@ -135,7 +186,11 @@ class PendingStart:
         claim, self._was_stopped = self._order.claim, True
         self._meter_stop()
         if claim is not None and self.is_ours:
-            self._jobs.submit(lambda: self._starter.ledger.end(claim.journal, "stopped"), bound=_WRITING)
+            self._jobs.submit(lambda: self._end(claim, "stopped"), bound=_WRITING)
+
+    async def _end(self, claim: Claim, how: Ending) -> None:
+        await self._note()
+        await self._starter.ledger.end(claim.journal, how)
 
     def _meter_stop(self) -> None:
         if self._order.meter is not None:
@@ -251,7 +306,7 @@ class PendingStart:
         return state is not None and not state.is_stopped
 
     async def _leave(self, claim: Claim, why: str) -> None:
-        await self._starter.ledger.end(claim.journal, "handed over")
+        await self._end(claim, "handed over")
         args = self._order.args if self._job.error() is not None else self._job.result().instance_args
         note = await self._starter.announcer.cost_note(claim.instance_id, args)
         log.warning("instance %s %s%s", claim.instance_id, why, note)
@@ -270,7 +325,7 @@ class PendingStart:
         finally:
             self._starter.lookup.disown(claim.instance_id)
         self._meter_stop()
-        await self._starter.ledger.end(claim.journal, "stopped")
+        await self._end(claim, "stopped")
         price = f", at most {price}" if (price := self._price()) is not None else ""
         log.info("instance %s stopped after %.0f s%s", claim.instance_id, time.monotonic() - self._began, price)
         return state

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import cast
 
 from attrs import frozen
@@ -17,10 +18,12 @@ from ._candidates import baseline
 from ._capacity import Capacity, none_available
 from ._exchange import Exchange, Look
 from ._late import LateStarts
+from ._limits import require_balance, timed
 from ._lookup import Lookup
 from ._order import Claim, Order
 from ._protocol import REFUSALS, Action, Answer
 from ._reconcile import Reconciler
+from ._requests import MAX_SECONDS
 from ._retry import Settled
 from ._spec import resolve, spec_key
 from .errors import (
@@ -32,7 +35,7 @@ from .errors import (
     StartOutcomeUnknownError,
     StartRefusedError,
 )
-from .ledger import Intent, Journal
+from .ledger import Intent, Journal, now
 from .objects import InstanceArgs, InstanceState
 from .pricing import PriceList
 
@@ -122,6 +125,7 @@ class Starter:
         """Start the choice that is being tried."""
         order.resolved = await order.prepare(self._resolved(order.args))
         spec = spec_key(order.resolved)
+        await order.prepare(self._check_limits(order))
         for left in reversed(range(POSTS)):
             journal, settled, state = await self._post(order, spec)
             if state is None:
@@ -132,6 +136,14 @@ class Starter:
                 self.announcer.up(state, "started")
                 return state
         raise AssertionError("the last start was neither found nor told")
+
+    async def _check_limits(self, order: Order) -> None:
+        """See when the limits are reached. Raises where one can't be kept to, or is reached already."""
+        limits = order.limits
+        price = await self.prices.required(order.resolved) if limits.max_cost is not None else None
+        order.timed = timed(limits, order.resolved, price)
+        if limits.min_balance is not None:
+            order.balance = await require_balance(self.lookup, limits.min_balance)
 
     async def _resolved(self, args: InstanceArgs) -> InstanceArgs:
         """What the server would start; what was asked for where its defaults can't be read."""
@@ -164,6 +176,7 @@ class Starter:
         return journal, settled, None
 
     def _intent(self, order: Order, spec: str, known: frozenset[str], foreign: frozenset[str]) -> Intent:
+        at, limit = now(), order.timed[0].seconds if order.timed else None
         return Intent(
             spec=spec,
             args=order.args,
@@ -173,6 +186,11 @@ class Starter:
             exclusive=self.rules.exclusive,
             settle_time=self.rules.settle_time,
             late_window=self.rules.late_window,
+            at=at,
+            label=order.label,
+            price=self.prices.known(order.resolved),
+            limit=limit,
+            deadline=None if limit is None else at + timedelta(seconds=min(limit, MAX_SECONDS)),
         )
 
     async def _sent(self, order: Order, journal: Journal) -> Settled[InstanceState]:

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib import import_module
 from ssl import SSLContext
 from types import TracebackType
@@ -21,23 +22,25 @@ from ._auth import Credentials, InferenceKey
 from ._capacity import Capacity
 from ._convert import make_converter
 from ._core import Core
+from ._costs import checked_by, grouped
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
 from ._late import LateStarts
+from ._limits import checked_limits
 from ._lookup import Lookup
 from ._probe import Probe
 from ._reconcile import Reconciler
 from ._release import Releaser
-from ._requests import checked_seconds
+from ._requests import checked_label, checked_seconds
 from ._start import Starter, StartRules
 from ._transport import Transport, require_asyncio
 from .account import Account
 from .hardware_types import HardwareTypes
 from .instances import Instances, OnProgress
 from .lease import Lease, LeaseOptions
-from .ledger import LedgerPlace
+from .ledger import LedgerPlace, StartRecord, now
 from .models import Models
-from .money import Quote
+from .money import CostGroup, GroupBy, Quote
 from .objects import InstanceState
 from .pricing import PriceList
 from .quotes import quoted
@@ -179,6 +182,10 @@ class Client:
         release_timeout: float = 120.0,
         keep: bool = False,
         wait_for_capacity: float | None = None,
+        max_cost: float | None = None,
+        max_duration: float | None = None,
+        min_balance: float | None = None,
+        label: str | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -203,6 +210,12 @@ class Client:
                 all the same.
             wait_for_capacity: As for `instances.start`. Its events have the state `no capacity`, and their instance
                 has no id yet.
+            max_cost: What the lease may cost at most, in the currency of the price; the upper bound counts. At the
+                limit the instance is stopped, and LeaseLimitError is raised.
+            max_duration: Seconds that it may take at most, from the start call on. `INFERLEASE_MAX_COST` and
+                `INFERLEASE_MAX_DURATION` hold for every lease; arguments may only lower them.
+            min_balance: What has to stay on the account; looked at before the start, then every minute.
+            label: For `costs`: any text of up to 200 printable characters.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -225,6 +238,8 @@ class Client:
             wait_for_capacity=(
                 None if wait_for_capacity is None else checked_seconds("wait_for_capacity", wait_for_capacity)
             ),
+            label=checked_label(label),
+            limits=checked_limits(max_cost, max_duration, min_balance),
         )
         return Lease(self._core, self.instances, choices, options)
 
@@ -263,6 +278,34 @@ class Client:
         seconds = None if duration is None else checked_seconds("duration", duration)
         require_asyncio()
         return await quoted(self._core, choices, seconds)
+
+    async def costs(self, since: float = 604_800.0, by: GroupBy = "label") -> list[CostGroup]:
+        """What the leases that the ledger remembers have cost, at most: living ones, and those that ended since.
+
+        A lease counts whole, up to its release or up to now, whatever was billed after it was handed over with `keep`.
+
+        Example:
+            for group in await client.costs(since=86400, by="model"):
+                print(group.name, group.leases, group.amounts, group.unknown)
+
+        Args:
+            since: Seconds to look back; by default a week.
+            by: `label`, `model`, `hardware` or `day`.
+
+        Raises:
+            InvalidArgumentError: An argument is refused.
+            ConfigurationError: There are no credentials, which tell whose leases to look for.
+            LedgerError: The ledger can't be read.
+        """
+        seconds, by, at, ledger = checked_seconds("since", since), checked_by(by), now(), self._core.ledger
+
+        async def read() -> list[StartRecord]:
+            # In this order: what ends meanwhile is seen twice rather than never.
+            records = {record.intent.journal: record for record in await ledger.open_records()}
+            past = await ledger.past_records(at - timedelta(seconds=seconds))
+            return list((records | {record.intent.journal: record for record in past}).values())
+
+        return grouped(await self._core.carry("reading the ledger", read), by, at)
 
     async def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.

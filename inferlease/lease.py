@@ -12,9 +12,10 @@ from attrs import frozen
 from . import _keeper, _sigterm
 from ._capacity_wait import CapacityWait
 from ._core import Core
+from ._limits import Interruption, Limits
 from ._pending import PendingStart
 from ._transport import require_asyncio
-from .errors import InferleaseError, NoCapacityError, WaitTimeoutError
+from .errors import InferleaseError, LeaseLimitError, NoCapacityError, WaitTimeoutError
 from .instances import Instance, Instances, OnProgress
 from .money import Receipt
 from .objects import InstanceArgs, InstanceState
@@ -34,6 +35,8 @@ class LeaseOptions:
     release_timeout: float
     keep: bool
     wait_for_capacity: float | None
+    label: str | None
+    limits: Limits
 
 
 class Lease:
@@ -62,6 +65,7 @@ class Lease:
         self._wait: CapacityWait | None = None
         self._start: PendingStart | None = None
         self._instance: Instance | None = None
+        self._interruption: Interruption | None = None
 
     @property
     def instance(self) -> Instance | None:
@@ -86,6 +90,7 @@ class Lease:
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
             InstanceGoneError: It no longer exists.
+            LeaseLimitError: A limit was reached, or can't be kept to; where nothing was started, it says so.
             ConfigurationError: Credentials are missing, or with `probe` the key for inference.
             APIError: The server refused for another reason, such as a PaymentRequiredError.
             TransportError: Nothing was sent.
@@ -97,6 +102,7 @@ class Lease:
             self._core.probe.check()
         options = self._options
         self._is_acquired = True
+        interruption = self._interruption = Interruption()
         try:
             start, began, state = await self._started()
             instance = self._instance = self._instances._instance(state, start.meter)
@@ -109,11 +115,20 @@ class Lease:
                 began=began,
                 advice="the lease stops it",
             )
+            start.note_usable()
             if options.keep:
                 await start.keep()
         except BaseException as error:
-            await self._leave(error, even_kept=True)
-            raise
+            is_ours = await interruption.left(error)
+            limit = self._limit() if is_ours or isinstance(error, InferleaseError) else None
+            await self._leave(limit or error, even_kept=True)
+            if limit is None:
+                raise
+            raise limit from error
+        await interruption.left(None)
+        if (limit := self._limit()) is not None:  # reached just now
+            await self._leave(limit, even_kept=True)
+            raise limit
         _keeper.call_unless_delivered(lambda: self._core.undo(start, even_kept=True))
         return instance
 
@@ -132,6 +147,9 @@ class Lease:
                 delete=options.delete,
                 release_timeout=options.release_timeout,
                 timeout=options.timeout,
+                label=options.label,
+                limits=options.limits,
+                on_limit=self._interrupt,
             )
             _sigterm.hold(start)
             began = time.monotonic()
@@ -165,12 +183,25 @@ class Lease:
         A caller that is cancelled or interrupted no longer waits; the release goes on.
 
         Raises:
+            LeaseLimitError: The lease reached a limit and was stopped because of that.
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
             StartOutcomeUnknownError: It is not known whether there is one: the error has the candidates.
         """
         if self._wait is not None:
             self._wait.give_up()
+        if (limit := self._limit()) is not None:
+            await self._leave(limit)
+            raise limit
         await self._release(even_kept=False)
+
+    def _limit(self) -> LeaseLimitError | None:
+        """The limit that was reached, if one was."""
+        return self._start.limit if self._start is not None and self._start.is_ours else None
+
+    def _interrupt(self) -> None:
+        """Interrupt whoever has the lease, where that can be done."""
+        if (interruption := self._interruption) is not None:
+            interruption.interrupt()
 
     async def _release(self, *, even_kept: bool) -> None:
         start = self._start
@@ -200,7 +231,12 @@ class Lease:
                 error.add_note(str(trouble))
 
     async def __aenter__(self) -> Instance:
-        return await self.acquire()
+        instance = await self.acquire()
+        # The body of a synchronous `with` runs elsewhere, and can't be interrupted.
+        self._interruption = None if _keeper.is_here() else Interruption()
+        if self._limit() is not None:  # reached meanwhile
+            self._interrupt()
+        return instance
 
     async def __aexit__(
         self,
@@ -208,9 +244,17 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            await self.release()
+        interruption, self._interruption = self._interruption, None
+        is_ours = interruption is not None and await interruption.left(error)
+        limit = self._limit()
+        if error is None or (is_ours and limit is not None):
+            try:
+                await self.release()
+            except LeaseLimitError as reached:
+                raise reached from error
         else:
+            if limit is not None and limit is not error:
+                error.add_note(str(limit))
             await self._leave(error)
 
     def __del__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 from attrs import frozen
 
@@ -15,6 +16,8 @@ __all__ = [
     "DEFAULT_INTERVAL",
     "INTERVALS",
     "CostEstimate",
+    "CostGroup",
+    "GroupBy",
     "HardwareQuote",
     "Price",
     "Quote",
@@ -30,6 +33,9 @@ INTERVALS = {"per_minute": 60.0, "per_hour": 3600.0}
 
 DEFAULT_INTERVAL = "per_minute"
 """What the server bills by where a start does not say."""
+
+GroupBy: TypeAlias = Literal["label", "model", "hardware", "day"]
+"""What leases can be summed up by; the day is that of the start, in UTC."""
 
 ASSUMPTION = (
     "billed from the start call until the stop is seen, rounded up to the billing interval, "
@@ -226,6 +232,27 @@ class Quote:
 
     def _remarks(self) -> list[str]:
         return [] if self.balance is not None else [f"how long the balance lasts is unknown: {self.balance_trouble}"]
+
+
+@frozen
+class CostGroup:
+    """What some leases came to together.
+
+    Attributes:
+        name: What they have in common: a label, model, hardware type or day; `None` for those without a label.
+        leases: How many there are.
+        live: How many of them have not ended, as far as is known: they are counted up to now.
+        seconds: In all, from each start call to the end.
+        amounts: By currency, what those of a known price have cost at most.
+        unknown: How many have an unknown price: they are in no amount.
+    """
+
+    name: str | None
+    leases: int
+    live: int
+    seconds: float
+    amounts: dict[str, float]
+    unknown: int
 
 
 def amount(value: float | None, currency: str | None, digits: int = 4) -> str:

@@ -66,6 +66,15 @@ class PriceList:
             await asyncio.wait([reading])
         return self.known(args)
 
+    async def required(self, args: InstanceArgs) -> Price | None:
+        """As `hourly`, for what must not be begun without: it is asked for more than once."""
+        for pause in (0.0, 0.5, 2.0):
+            await asyncio.sleep(0.0 if self._types is not None else pause)
+            price = await self.hourly(args)
+            if price is not None:
+                return price
+        return None
+
     def fetch_soon(self) -> asyncio.Task[None] | None:
         """Begin to read the prices, unless they are known or being read. Runs on the keeper."""
         if self._types is not None:

@@ -21,7 +21,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
 HOME = {name: module for module, names in MODULES.items() for name in names}
 # Types that are the same in both worlds, beside the built-in ones.
 SHARED_MODULES = {"objects", "errors", "money", "_convert"}
-SHARED = {"Converter", "Ids", "LedgerPlace", "Sequence", "SSLContext", "TracebackType"}
+SHARED = {"Converter", "GroupBy", "Ids", "LedgerPlace", "Sequence", "SSLContext", "TracebackType"}
 
 # The words of the async world, and those of the other one.
 WORDING = (

@@ -21,6 +21,7 @@ __all__ = ["invoke"]
 COMMANDS = {
     "run": "Lease an instance, run a command with it, stop it again.",
     "quote": "Tell what a model would cost, on each hardware type.",
+    "costs": "Tell what leases have cost, by label, model, hardware or day.",
     "stop": "Stop instances and wait until they are seen to be stopped.",
     "demo": "Lease an emulated instance and let it answer prompts.",
     "emulator": "Serve an emulator of the whole API.",

@@ -24,6 +24,10 @@ class LeaseArguments(TypedDict, total=False):
     stall_timeout: float | None
     probe: bool
     release_timeout: float
+    max_cost: float | None
+    max_duration: float | None
+    min_balance: float | None
+    label: str | None
 
 
 @asynccontextmanager

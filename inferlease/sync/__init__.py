@@ -17,6 +17,7 @@ _HOME = {
     "ConfigurationError": "inferlease.errors",
     "ConflictError": "inferlease.errors",
     "CostEstimate": "inferlease.money",
+    "CostGroup": "inferlease.money",
     "Creator": "inferlease.objects",
     "DecodeError": "inferlease.errors",
     "DetachedInstanceError": "inferlease.errors",
@@ -38,6 +39,7 @@ _HOME = {
     "InvalidArgumentError": "inferlease.errors",
     "InvalidItem": "inferlease._convert",
     "Lease": "inferlease.sync.lease",
+    "LeaseLimitError": "inferlease.errors",
     "LedgerError": "inferlease.errors",
     "Listing": "inferlease._convert",
     "ModelDetail": "inferlease.objects",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
         InstanceGoneError,
         InstanceStoppedError,
         InvalidArgumentError,
+        LeaseLimitError,
         LedgerError,
         NoCapacityError,
         NotFoundError,
@@ -88,7 +91,7 @@ if TYPE_CHECKING:
         WaitStalledError,
         WaitTimeoutError,
     )
-    from inferlease.money import CostEstimate, HardwareQuote, Quote, Receipt
+    from inferlease.money import CostEstimate, CostGroup, HardwareQuote, Quote, Receipt
     from inferlease.objects import (
         Balance,
         Creator,
@@ -136,6 +139,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "CostEstimate",
+    "CostGroup",
     "Creator",
     "DecodeError",
     "DetachedInstanceError",
@@ -157,6 +161,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidItem",
     "Lease",
+    "LeaseLimitError",
     "LedgerError",
     "Listing",
     "ModelDetail",

@@ -13,7 +13,7 @@ from cattrs import Converter
 from inferlease import client as _async
 from inferlease.instances import OnProgress
 from inferlease.ledger import LedgerPlace
-from inferlease.money import Quote
+from inferlease.money import CostGroup, GroupBy, Quote
 
 from . import _bridge, _facade
 from .account import Account
@@ -119,6 +119,10 @@ class Client(_facade.Facade[_async.Client]):
         release_timeout: float = 120.0,
         keep: bool = False,
         wait_for_capacity: float | None = None,
+        max_cost: float | None = None,
+        max_duration: float | None = None,
+        min_balance: float | None = None,
+        label: str | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -143,6 +147,12 @@ class Client(_facade.Facade[_async.Client]):
                 all the same.
             wait_for_capacity: As for `instances.start`. Its events have the state `no capacity`, and their instance
                 has no id yet.
+            max_cost: What the lease may cost at most, in the currency of the price; the upper bound counts. At the
+                limit the instance is stopped, and LeaseLimitError is raised.
+            max_duration: Seconds that it may take at most, from the start call on. `INFERLEASE_MAX_COST` and
+                `INFERLEASE_MAX_DURATION` hold for every lease; arguments may only lower them.
+            min_balance: What has to stay on the account; looked at before the start, then every minute.
+            label: For `costs`: any text of up to 200 printable characters.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -161,6 +171,10 @@ class Client(_facade.Facade[_async.Client]):
             release_timeout=release_timeout,
             keep=keep,
             wait_for_capacity=wait_for_capacity,
+            max_cost=max_cost,
+            max_duration=max_duration,
+            min_balance=min_balance,
+            label=label,
         )
         return Lease._of(inner)
 
@@ -194,6 +208,26 @@ class Client(_facade.Facade[_async.Client]):
             TransportError: No answer arrived.
         """
         return _bridge.run(self._inner.quote, model, hardware_type_id, num_workers, duration, billing_interval)
+
+    def costs(self, since: float = 604_800.0, by: GroupBy = "label") -> list[CostGroup]:
+        """What the leases that the ledger remembers have cost, at most: living ones, and those that ended since.
+
+        A lease counts whole, up to its release or up to now, whatever was billed after it was handed over with `keep`.
+
+        Example:
+            for group in client.costs(since=86400, by="model"):
+                print(group.name, group.leases, group.amounts, group.unknown)
+
+        Args:
+            since: Seconds to look back; by default a week.
+            by: `label`, `model`, `hardware` or `day`.
+
+        Raises:
+            InvalidArgumentError: An argument is refused.
+            ConfigurationError: There are no credentials, which tell whose leases to look for.
+            LedgerError: The ledger can't be read.
+        """
+        return _bridge.run(self._inner.costs, since, by)
 
     def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.

@@ -52,6 +52,7 @@ class Lease(_facade.Facade[_async.Lease]):
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
             InstanceGoneError: It no longer exists.
+            LeaseLimitError: A limit was reached, or can't be kept to; where nothing was started, it says so.
             ConfigurationError: Credentials are missing, or with `probe` the key for inference.
             APIError: The server refused for another reason, such as a PaymentRequiredError.
             TransportError: Nothing was sent.
@@ -66,6 +67,7 @@ class Lease(_facade.Facade[_async.Lease]):
         A caller that is interrupted no longer waits; the release goes on.
 
         Raises:
+            LeaseLimitError: The lease reached a limit and was stopped because of that.
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
             StartOutcomeUnknownError: It is not known whether there is one: the error has the candidates.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ssl
 from datetime import datetime
-from typing import assert_type
+from typing import Literal, assert_type
 
 from inferlease import sync
 from inferlease.sync import (
@@ -13,6 +13,7 @@ from inferlease.sync import (
     Balance,
     Client,
     CostEstimate,
+    CostGroup,
     HardwareConfig,
     HardwareQuote,
     HardwareType,
@@ -22,6 +23,7 @@ from inferlease.sync import (
     InstanceState,
     InstanceStatus,
     Lease,
+    LeaseLimitError,
     ModelDetail,
     ModelPreview,
     NoCapacityError,
@@ -119,6 +121,8 @@ def catalogue(client: Client) -> None:
     assert_type(balance.current_balance, float)
     quote = client.quote("org/model", hardware_type_id=["NVIDIA_L4_1"], num_workers=2, duration=3600)
     assert_type(quote, Quote)
+    assert_type(client.costs(since=86400, by="model"), list[CostGroup])
+    client.costs(by="colour")  # type: ignore[arg-type]
     assert_type(quote.balance, Balance | None)
     for each in quote.hardware:
         assert_type(each, HardwareQuote)
@@ -163,6 +167,10 @@ def leases(client: Client) -> None:
         delete=True,
         release_timeout=120.0,
         wait_for_capacity=600.0,
+        max_cost=2.5,
+        max_duration=3600,
+        min_balance=10.0,
+        label="team a",
     )
     client.lease("org/model", hardware_type_id=["NVIDIA_L4_1", "NVIDIA_L40S_1"], wait_for_capacity=None)
     assert_type(lease, Lease)
@@ -178,6 +186,10 @@ def errors(client: Client) -> None:
     try:
         with client.lease("org/model"):
             pass
+    except LeaseLimitError as error:
+        assert_type(error.limit, Literal["max_cost", "max_duration", "min_balance"])
+        assert_type(error.value, float)
+        assert_type(error.reached, float | None)
     except NoCapacityError as error:
         assert_type(error.available, tuple[HardwareType, ...])
         assert_type(error.message, str)
