@@ -22,6 +22,7 @@ from .money import DEFAULT_INTERVAL, INTERVALS, Price, amount
 from .objects import InstanceArgs
 
 __all__ = [
+    "Holder",
     "Interruption",
     "Limits",
     "TimedLimit",
@@ -256,19 +257,29 @@ class Interruption:
             self._has_cancelled = True
             self._task.cancel()
 
-    async def left(self, error: BaseException | None) -> bool:
-        """What it may interrupt has ended with `error`: whether that is its own cancellation and nobody else's."""
+    def left(self, error: BaseException | None) -> bool:
+        """What it may interrupt has ended with `error`: whether that is its own cancellation and nobody else's.
+
+        None is still to come: it is asked for between two steps of the task, and arrives with the next one.
+        """
         self._is_over = True
         task = asyncio.current_task()
         if not self._has_cancelled or task is None or task is not self._task:
             return False
-        is_alone = task.uncancel() <= self._cancelling
-        if isinstance(error, asyncio.CancelledError | GeneratorExit) or not is_alone:
-            return is_alone and isinstance(error, asyncio.CancelledError)
-        # It may not have come yet: it must not come later, in what is none of its business.
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if task.cancelling() > self._cancelling:
-                raise
-        return False
+        return task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError)
+
+
+class Holder:
+    """Whoever has a lease, as far as that can be interrupted; it does not keep the lease alive.
+
+    Attributes:
+        interruption: Of what goes on now, if anything does.
+    """
+
+    def __init__(self) -> None:
+        self.interruption: Interruption | None = None
+
+    def interrupt(self) -> None:
+        """Interrupt it. Callable from any thread."""
+        if (interruption := self.interruption) is not None:
+            interruption.interrupt()

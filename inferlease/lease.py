@@ -12,7 +12,7 @@ from attrs import frozen
 from . import _keeper, _sigterm
 from ._capacity_wait import CapacityWait
 from ._core import Core
-from ._limits import Interruption, Limits
+from ._limits import Holder, Interruption, Limits
 from ._pending import PendingStart
 from ._transport import require_asyncio
 from .errors import InferleaseError, LeaseLimitError, NoCapacityError, WaitTimeoutError
@@ -65,7 +65,7 @@ class Lease:
         self._wait: CapacityWait | None = None
         self._start: PendingStart | None = None
         self._instance: Instance | None = None
-        self._interruption: Interruption | None = None
+        self._holder = Holder()
 
     @property
     def instance(self) -> Instance | None:
@@ -102,7 +102,7 @@ class Lease:
             self._core.probe.check()
         options = self._options
         self._is_acquired = True
-        interruption = self._interruption = Interruption()
+        interruption = self._holder.interruption = Interruption()
         try:
             start, began, state = await self._started()
             instance = self._instance = self._instances._instance(state, start.meter)
@@ -119,13 +119,15 @@ class Lease:
             if options.keep:
                 await start.keep()
         except BaseException as error:
-            is_ours = await interruption.left(error)
+            is_ours = interruption.left(error)
+            self._holder.interruption = None
             limit = self._limit() if is_ours or isinstance(error, InferleaseError) else None
             await self._leave(limit or error, even_kept=True)
             if limit is None:
                 raise
             raise limit from error
-        await interruption.left(None)
+        interruption.left(None)
+        self._holder.interruption = None
         if (limit := self._limit()) is not None:  # reached just now
             await self._leave(limit, even_kept=True)
             raise limit
@@ -149,7 +151,7 @@ class Lease:
                 timeout=options.timeout,
                 label=options.label,
                 limits=options.limits,
-                on_limit=self._interrupt,
+                on_limit=self._holder.interrupt,
             )
             _sigterm.hold(start)
             began = time.monotonic()
@@ -198,11 +200,6 @@ class Lease:
         """The limit that was reached, if one was."""
         return self._start.limit if self._start is not None and self._start.is_ours else None
 
-    def _interrupt(self) -> None:
-        """Interrupt whoever has the lease, where that can be done."""
-        if (interruption := self._interruption) is not None:
-            interruption.interrupt()
-
     async def _release(self, *, even_kept: bool) -> None:
         start = self._start
         if start is None or not start.is_ours:
@@ -233,9 +230,10 @@ class Lease:
     async def __aenter__(self) -> Instance:
         instance = await self.acquire()
         # The body of a synchronous `with` runs elsewhere, and can't be interrupted.
-        self._interruption = None if _keeper.is_here() else Interruption()
-        if self._limit() is not None:  # reached meanwhile
-            self._interrupt()
+        if not _keeper.is_here():
+            self._holder.interruption = Interruption()
+            if self._limit() is not None:  # reached meanwhile
+                self._holder.interrupt()
         return instance
 
     async def __aexit__(
@@ -244,8 +242,8 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        interruption, self._interruption = self._interruption, None
-        is_ours = interruption is not None and await interruption.left(error)
+        interruption, self._holder.interruption = self._holder.interruption, None
+        is_ours = interruption is not None and interruption.left(error)
         limit = self._limit()
         if error is None or (is_ours and limit is not None):
             try:
