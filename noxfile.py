@@ -73,6 +73,18 @@ def storms(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Run the loads of `docs/reliability.md` at full size, then beside them `cortecs-py`; or one load by its name."""
+    session.install("-e", ".[dev]", "cortecs-py==0.1.2")
+    if session.posargs:
+        session.run("python", "-m", "tests.chaos.run", *session.posargs)
+        return
+    session.run("pytest", "tests/chaos", "--storm=full", "-rP")
+    for load in (("cycles", "--seed", "1"), ("kill",), ("signals", "--seed", "1")):
+        session.run("python", "-m", "tests.chaos.run", *load, "--world", "cortecs")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Search for faults in rounds until the given number of seconds is over, by default ten minutes."""
     session.install("-e", ".[dev]")

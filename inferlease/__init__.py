@@ -11,10 +11,13 @@ _HOME = {
     "client": ("Client",),
     "instances": ("Instance", "Instances"),
     "lease": ("Lease",),
+    "leases": ("Leases",),
     "models": ("Models",),
     "hardware_types": ("HardwareTypes",),
     "account": ("Account",),
     "_convert": ("InvalidItem", "Listing"),
+    "_orphans": ("Orphan",),
+    "ledger": ("StartRecord",),
     "objects": (
         "Balance",
         "Creator",
@@ -65,6 +68,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ._convert import InvalidItem, Listing
+    from ._orphans import Orphan
     from .account import Account
     from .client import Client
     from .errors import (
@@ -96,6 +100,8 @@ if TYPE_CHECKING:
     from .hardware_types import HardwareTypes
     from .instances import Instance, Instances
     from .lease import Lease
+    from .leases import Leases
+    from .ledger import StartRecord
     from .models import Models
     from .money import CostEstimate, CostGroup, HardwareQuote, Quote, Receipt
     from .objects import (
@@ -161,6 +167,7 @@ __all__ = [
     "InvalidItem",
     "Lease",
     "LeaseLimitError",
+    "Leases",
     "LedgerError",
     "Listing",
     "ModelDetail",
@@ -168,6 +175,7 @@ __all__ = [
     "Models",
     "NoCapacityError",
     "NotFoundError",
+    "Orphan",
     "OutcomeUnknownError",
     "PaymentRequiredError",
     "PermissionDeniedError",
@@ -177,6 +185,7 @@ __all__ = [
     "Receipt",
     "ServerError",
     "StartOutcomeUnknownError",
+    "StartRecord",
     "StartRefusedError",
     "TransportError",
     "WaitStalledError",

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from ._ledgers import account_key, open_ledger
 from .errors import LedgerError
 from .ledger import Ending, Facts, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, now
 
@@ -42,18 +41,20 @@ class AsyncLedger:
     """Runs on the keeper. What it raises is a LedgerError, or a ConfigurationError without credentials.
 
     Args:
-        where: As `Client(ledger=…)`.
+        where: As `Client(ledger=…)`; `place` is the same.
         base_url: Of the API.
         client_id: Tells whose account it is; asked for when the ledger is opened.
 
     Attributes:
+        seen: Ids of all instances that this client has seen before a start; `None` before the first.
         is_alone: Whether every live instance that this client has ever seen may come from a start of the ledger.
     """
 
     def __init__(self, where: LedgerPlace | None, base_url: str, client_id: Callable[[], str]) -> None:
-        self._where = where
+        self.place = where
         self._base_url = base_url
         self._client_id = client_id
+        self.seen: set[str] | None = None
         self.is_alone = True
         self._ledger: Ledger | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
@@ -150,6 +151,11 @@ class AsyncLedger:
         except LedgerError as error:
             log.warning("%s", error)
 
+    def drop(self, journal: Journal) -> None:
+        """Own it no longer, without an end: others may take it over."""
+        self._journals.discard(journal)
+        journal.let_go()
+
     def let_go(self) -> None:
         """Own nothing any more: what is still open is for others to recover."""
         while self._journals:
@@ -157,8 +163,11 @@ class AsyncLedger:
 
     async def _opened(self) -> Ledger:
         if self._ledger is None:
+            # Here, for whoever only reads needs none of it.
+            from ._ledgers import account_key, open_ledger
+
             account = account_key(self._base_url, self._client_id())
-            opened = await _aside(lambda: open_ledger(self._where, account))
+            opened = await _aside(lambda: open_ledger(self.place, account))
             if self._ledger is None:
                 self._ledger = opened
         return self._ledger

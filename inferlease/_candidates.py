@@ -10,12 +10,12 @@ from ._async_ledger import AsyncLedger, is_unresolved
 from ._convert import Listing
 from ._lookup import Lookup
 from ._requests import is_valid_id
-from ._spec import fits, lacks_an_argument, may_fit
+from ._spec import fits, is_of_spec, lacks_an_argument, may_fit
 from .errors import InferleaseError, NotFoundError
 from .ledger import Intent, StartRecord
 from .objects import InstanceState
 
-__all__ = ["Sighting", "baseline", "sight"]
+__all__ = ["Sighting", "baseline", "may_come_from", "sight"]
 
 
 @frozen
@@ -26,18 +26,18 @@ class Sighting:
         fitting: New, live, unknown to the ledger, and equal on every argument that was sent.
         doubtful: Ids of those that may be, but can't be read or may come from another start of the ledger.
         is_exclusive: Whether nobody outside the ledger starts this spec.
-        unresolved: How many starts of this spec the ledger has whose outcome it does not know.
+        unresolved: The starts of this spec that the ledger does not know the outcome of, this one among them.
     """
 
     fitting: tuple[InstanceState, ...]
     doubtful: tuple[str, ...]
     is_exclusive: bool
-    unresolved: int
+    unresolved: tuple[StartRecord, ...]
 
     @property
     def is_adoptable(self) -> bool:
         """Whether each of the fitting instances is provably of this ledger."""
-        return self.is_exclusive and 0 < len(self.fitting) <= self.unresolved
+        return self.is_exclusive and 0 < len(self.fitting) <= len(self.unresolved)
 
     @property
     def is_nothing(self) -> bool:
@@ -45,20 +45,29 @@ class Sighting:
         return self.is_exclusive and not self.fitting and not self.doubtful
 
 
-async def baseline(lookup: Lookup, ledger: AsyncLedger) -> tuple[frozenset[str], frozenset[str]]:
+async def baseline(
+    lookup: Lookup, ledger: AsyncLedger, exclusive: bool | None
+) -> tuple[frozenset[str], frozenset[str]]:
     """Ids of all instances that there are, and of those which are live and unknown to the ledger."""
     listing = await lookup.list()
+    if exclusive is None and ledger.seen is None:
+        # A list may lack an instance: whether the account has others is not decided on a single one.
+        again = await lookup.list()
+        listed = {state.instance_id for state in listing}
+        listing.extend(state for state in again if state.instance_id not in listed)
+        listing.invalid.extend(again.invalid)
     ids = _ids(listing)
+    ledger.seen = ids if ledger.seen is None else ledger.seen | ids
     unresolved = await _unresolved(ledger)
     known = await ledger.known(ids)
     foreign = {bad.id for bad in listing.invalid if bad.id is not None and bad.id not in known}
     foreign |= {
         state.instance_id
         for state in listing
-        if not state.is_stopped and state.instance_id not in known and not _may_come_from(unresolved, state)
+        if not state.is_stopped and state.instance_id not in known and not may_come_from(unresolved, state)
     }
     ledger.is_alone = ledger.is_alone and not foreign
-    return frozenset(ids), frozenset(foreign)
+    return frozenset(ledger.seen), frozenset(foreign)
 
 
 async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Listing[InstanceState]) -> Sighting:
@@ -66,7 +75,7 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
     # In this order, after the list was read: what a start has made is either claimed by now, or its start is known.
     unresolved = await _unresolved(ledger)
     known = await ledger.known(_ids(listing))
-    others = [record for record in unresolved if record.intent.spec != intent.spec]
+    others = [record for record in unresolved if not _is_of_spec(record, intent)]
     fitting: list[InstanceState] = []
     doubtful = [bad.id for bad in listing.invalid if bad.id and bad.id not in known and bad.id not in intent.baseline]
     if any(bad.id is None or (bad.id in intent.baseline and bad.id not in known) for bad in listing.invalid):
@@ -75,7 +84,7 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
         if listed.is_stopped or listed.instance_id in known:
             continue
         if listed.instance_id in intent.baseline:
-            ledger.is_alone = ledger.is_alone and _may_come_from(unresolved, listed)
+            ledger.is_alone = ledger.is_alone and may_come_from(unresolved, listed)
             continue
         try:
             state = await _whole(lookup, intent, listed)
@@ -84,7 +93,7 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
         except InferleaseError:
             doubtful.append(listed.instance_id)
             continue
-        is_another_starts = _may_come_from(others, state)
+        is_another_starts = may_come_from(others, state)
         if not fits(intent.args, state.instance_args):
             ledger.is_alone = ledger.is_alone and is_another_starts
         elif is_another_starts:
@@ -96,12 +105,22 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
         tuple(fitting),
         tuple(doubtful),
         is_exclusive,
-        sum(record.intent.spec == intent.spec for record in await _unresolved(ledger)),
+        tuple(record for record in await _unresolved(ledger, intent) if _is_of_spec(record, intent)),
     )
 
 
-async def _unresolved(ledger: AsyncLedger) -> list[StartRecord]:
-    return [record for record in await ledger.open_records() if is_unresolved(record)]
+async def _unresolved(ledger: AsyncLedger, own: Intent | None = None) -> list[StartRecord]:
+    """The starts whose window is open; `own`, if it is open in the ledger, however late it is."""
+    return [
+        record
+        for record in await ledger.open_records()
+        if is_unresolved(record) or (own is not None and record.intent.journal == own.journal)
+    ]
+
+
+def _is_of_spec(record: StartRecord, intent: Intent) -> bool:
+    # What the server's defaults are can be unknown to one of them.
+    return record.intent.spec == intent.spec or record.intent.args == intent.args
 
 
 def _ids(listing: Listing[InstanceState]) -> set[str]:
@@ -114,9 +133,9 @@ async def _whole(lookup: Lookup, intent: Intent, listed: InstanceState) -> Insta
     return await lookup.get(listed.instance_id) if is_unclear and is_valid_id(listed.instance_id) else listed
 
 
-def _may_come_from(records: Iterable[StartRecord], state: InstanceState) -> bool:
+def may_come_from(records: Iterable[StartRecord], state: InstanceState) -> bool:
     """Whether any of these starts may have made an instance."""
     return any(
-        state.instance_id not in record.intent.baseline and may_fit(record.intent.args, state.instance_args)
+        state.instance_id not in record.intent.baseline and is_of_spec(record.intent.spec, state.instance_args)
         for record in records
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import field, frozen
 from cattrs import Converter
@@ -13,6 +14,7 @@ from ._announce import Announcer
 from ._async_ledger import AsyncLedger, is_unresolved
 from ._capacity import Capacity
 from ._capacity_wait import CapacityWait
+from ._cost import Meter
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
 from ._late import LateStarts
@@ -28,6 +30,9 @@ from ._transport import require_asyncio
 from .errors import ConfigurationError, NoCapacityError
 from .objects import InstanceArgs, InstanceState
 from .pricing import PriceList
+
+if TYPE_CHECKING:
+    from ._recovery import Recovery
 
 __all__ = ["Core"]
 
@@ -46,9 +51,22 @@ class Core:
     capacity: Capacity
     ledger: AsyncLedger
     late: LateStarts
+    reaps: bool  # what killed processes have left, once, in the background
     probe: Probe
     jobs: Jobs
     held: set[PendingStart] = field(factory=set[PendingStart])  # neither handed over nor undone
+
+    @cached_property
+    def recovery(self) -> Recovery:
+        """Of what killed processes have left; most clients never need it, and it is loaded with its first use."""
+        from ._recovery import Recovery
+
+        return Recovery(self.lookup, self.ledger, self.releaser, self.prices, self.jobs, patience=self.exchange.timeout)
+
+    def reap_in_background(self) -> None:
+        """Stop what is ours of it, once, if this client is to."""
+        if self.reaps:
+            self.recovery.in_background()
 
     def begin(
         self,
@@ -70,6 +88,7 @@ class Core:
         self.exchange.transport.require_open()
         if _keeper.is_exiting():
             raise ConfigurationError("the process is ending: nothing is started any more")
+        self.reap_in_background()
         start = PendingStart(
             self.starter,
             self.releaser,
@@ -130,14 +149,30 @@ class Core:
                 }
         return leased
 
-    async def carry(self, what: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def carry(self, what: str, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float | None = None) -> T:
         """Run a mutation on the keeper; a cancelled caller leaves, the mutation goes on.
 
         Args:
             what: The mutation in words, for whoever has to wait for it at exit.
             work: Makes the coroutine.
+            bound: Seconds within which it ends by itself; by default what a request takes.
         """
         require_asyncio()
         self.exchange.transport.require_open()
-        job = self.jobs.submit(work, bound=4 * self.exchange.timeout, describe=lambda: f"waiting for {what}")
+        bound = 4 * self.exchange.timeout if bound is None else bound
+        job = self.jobs.submit(work, bound=bound, describe=lambda: f"waiting for {what}")
         return await job.wait()
+
+    async def restart(self, instance_id: str) -> tuple[InstanceState, Meter]:
+        """Restart a stopped instance: its state after that, and what counts its cost from here on."""
+        meter = Meter(self.prices, InstanceArgs(model_id=""))
+        state = await self.carry(f"the restart of {instance_id}", lambda: self._restarted(instance_id))
+        self.lookup.poller().outdate(instance_id)
+        meter.learn(state.instance_args)
+        return state, meter
+
+    async def _restarted(self, instance_id: str) -> InstanceState:
+        state = await self.starter.restart(instance_id)
+        # What a dead process had leased ended with its stop: from here on it is the caller's.
+        await self.recovery.close_dead(instance_id, "stopped")
+        return state

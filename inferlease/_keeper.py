@@ -29,6 +29,7 @@ __all__ = [
     "finishing",
     "forget_at_exit",
     "interrupts_ignored",
+    "is_at_work",
     "is_busy",
     "is_exiting",
     "is_here",
@@ -329,6 +330,11 @@ def is_exiting() -> bool:
 def is_busy() -> bool:
     """Whether there is anything to undo or to finish."""
     return _current is not None and bool(_current.exit_calls or _current.jobs)
+
+
+def is_at_work() -> bool:
+    """Whether any job has not ended yet."""
+    return _current is not None and bool(_current.jobs)
 
 
 async def finishing(say: Say) -> AsyncIterator[None]:

@@ -11,13 +11,13 @@ from attrs import define
 
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
-from ._candidates import sight
+from ._candidates import may_come_from, sight
 from ._convert import Listing
 from ._keeper import Jobs, loop
 from ._lookup import Lookup
 from ._release import Releaser
 from .errors import InferleaseError
-from .ledger import Journal
+from .ledger import Journal, StartRecord, now
 from .objects import InstanceState
 
 __all__ = ["LateStarts"]
@@ -27,6 +27,8 @@ log = logging.getLogger("inferlease")
 # Seconds between two looks. What shows up is to be stopped within a minute.
 LOOK_EVERY = 20.0
 _LEAST_PAUSE = 1.0
+# Seconds within which a start is answered, or is known to be lost.
+_ANSWER_TIME = 60.0
 # Seconds that stopping it may take.
 _RELEASE_TIMEOUT = 120.0
 
@@ -53,7 +55,6 @@ class LateStarts:
         self._announcer = announcer
         self._jobs = jobs
         self._unresolved: list[_Unresolved] = []
-        self._settling: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._showed: asyncio.Event | None = None
         self._looked_at: set[str] = set()
@@ -72,10 +73,6 @@ class LateStarts:
     def remove(self, journal: Journal) -> None:
         """It is known now what this start has made."""
         self._unresolved = [start for start in self._unresolved if start.journal is not journal]
-
-    def settling(self, spec: str, change: int) -> None:
-        """Count the starts of a spec that look for what they have made: it is theirs to take."""
-        self._settling[spec] = self._settling.get(spec, 0) + change
 
     async def look(self) -> None:
         """Look once for all of them, if there are any. Raises nothing of ours."""
@@ -107,7 +104,7 @@ class LateStarts:
         """In a forked child: what the parent began is none of ours."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._unresolved, self._settling, self._task, self._showed = [], {}, None, None
+            self._unresolved, self._task, self._showed = [], None, None
 
     async def _run(self, showed: asyncio.Event) -> None:
         while self._unresolved:
@@ -128,23 +125,20 @@ class LateStarts:
 
     async def _look_for(self, start: _Unresolved, listing: Listing[InstanceState]) -> bool:
         """Claim and stop what this start has made. `False` if what is new may yet be somebody else's to claim."""
-        intent = start.journal.intent
-        lock = None if self._settling.get(intent.spec) else await self._ledger.try_acquire(intent.spec)
-        if lock is None:
-            return False
-        try:
-            seen = await sight(self._lookup, self._ledger, intent, listing)
-            if seen.is_adoptable:
-                for state in seen.fitting:
-                    if await self._ledger.claim(start.journal, state.instance_id, is_answered=False):
-                        self.remove(start.journal)
-                        self._stop(start.journal, state)
-                        return True
-        finally:
-            lock.release()
-        for state in seen.fitting:
-            await self._tell(start, state)
-        return True
+        seen = await sight(self._lookup, self._ledger, start.journal.intent, listing)
+        if not seen.is_adoptable:
+            for state in seen.fitting:
+                await self._tell(start, state)
+            return True
+        late = {other.journal.intent.journal for other in self._unresolved}
+        rivals = [record for record in seen.unresolved if record.intent.journal not in late and _is_under_way(record)]
+        free = [state for state in seen.fitting if not may_come_from(rivals, state)]
+        for state in free:
+            if await self._ledger.claim(start.journal, state.instance_id, is_answered=False):
+                self.remove(start.journal)
+                self._stop(start.journal, state)
+                return True
+        return len(free) == len(seen.fitting)
 
     async def _tell(self, start: _Unresolved, state: InstanceState) -> None:
         if state.instance_id in start.told:
@@ -179,6 +173,12 @@ class LateStarts:
             log.warning("%s", error)
             return
         await self._ledger.end(journal, "stopped")
+
+
+def _is_under_way(record: StartRecord) -> bool:
+    """Whether its owner may still wait for the answer, or look for what it has made."""
+    age = (now() - record.intent.at).total_seconds()
+    return record.owner == "alive" and age < record.intent.settle_time + _ANSWER_TIME
 
 
 async def _woken(event: asyncio.Event, timeout: float) -> None:

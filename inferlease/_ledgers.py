@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from attrs import frozen
+
 from ._journals import WAY_OUT, FolderLedger
 from ._locked_files import HAS_LOCKS
 from ._memory_ledger import MemoryLedger
@@ -23,7 +25,7 @@ from ._printing import printable
 from .errors import LedgerError
 from .ledger import Ending, Facts, Intent, Journal, Ledger, SpecLock, StartRecord
 
-__all__ = ["UsualLedger", "account_key", "open_ledger"]
+__all__ = ["Kept", "UsualLedger", "account_key", "open_ledger", "where_kept"]
 
 T = TypeVar("T")
 
@@ -66,6 +68,33 @@ def open_ledger(where: str | os.PathLike[str] | Ledger | None, account: str) -> 
     except (OSError, RuntimeError) as error:  # no home, no working directory
         raise LedgerError(f"the ledger cannot be kept in {printable(str(where))}: {error}; {WAY_OUT}") from error
     return _prepared(folder / account)
+
+
+@frozen
+class Kept:
+    """Where the ledger of an account is kept, as it was tried just now.
+
+    Attributes:
+        where: The place in words.
+        loses: What is lost by keeping it there.
+        reasons: Why it is not kept in a better place; empty if this is the best.
+    """
+
+    where: str
+    loses: str = "nothing"
+    reasons: tuple[str, ...] = ()
+
+
+def where_kept(where: str | os.PathLike[str] | Ledger | None, account: str) -> Kept:
+    """Try the ledger of an account; arguments as for `open_ledger`. Raises LedgerError if it can't be used."""
+    ledger = open_ledger(where, account)
+    return ledger.kept() if isinstance(ledger, UsualLedger) else Kept(_place(ledger))
+
+
+def _place(ledger: Ledger) -> str:
+    if isinstance(ledger, FolderLedger):
+        return printable(str(ledger.folder))
+    return "in memory" if isinstance(ledger, MemoryLedger) else "a store of your own"
 
 
 def _prepared(folder: Path) -> FolderLedger:
@@ -212,9 +241,23 @@ class UsualLedger:
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    def kept(self) -> Kept:
+        """The first place that would take a start now."""
+        reasons = self._reasons()
+        for place in self._places:
+            try:
+                return Kept(_place(place.opened()), place.loses, tuple(reasons))
+            except LedgerError as error:
+                reasons.append(str(error))
+        raise LedgerError("; ".join(reasons))
+
+    @staticmethod
+    def _reasons() -> list[str]:
+        return [] if HAS_LOCKS else ["this platform lacks the file locks to keep it in a folder"]
+
     def begin(self, intent: Intent) -> Journal:
         """Remember what is about to be sent, in the first place that can."""
-        reasons = [] if HAS_LOCKS else ["this platform lacks the file locks to keep it in a folder"]
+        reasons = self._reasons()
         for place in self._places:
             try:
                 ledger = self._open(place)
@@ -301,7 +344,7 @@ class UsualLedger:
                 _warn_once(f"what was remembered there does not count: {error}")
 
     def _warn(self, place: Place, ledger: Ledger, reasons: list[str]) -> None:
-        where = f"in {printable(str(ledger.folder))}" if isinstance(ledger, FolderLedger) else "in memory"
+        where = f"in {_place(ledger)}" if isinstance(ledger, FolderLedger) else _place(ledger)
         _warn_once(f"starts are remembered {where}: {place.loses} ({'; '.join(reasons)})", type(place).__name__)
 
 

@@ -71,14 +71,14 @@ class Order:
         on_claim: Callable[[Claim], None],
         on_sent: Callable[[Meter], None],
     ) -> None:
-        self.choices = choices
-        self.args = choices[0]
+        self.choices: tuple[InstanceArgs, ...] = choices
+        self.args: InstanceArgs = choices[0]
         self.kind: Literal["lease", "start"] = kind
         self.label = label
         self.limits = limits
         self.timed: tuple[TimedLimit, ...] = ()
         self.balance: float | None = None
-        self.deadline = deadline
+        self.deadline: float | None = deadline
         self.claim: Claim | None = None
         self.is_doubtful = False
         self.resolved = self.args

@@ -10,7 +10,7 @@ from ._requests import sent_arguments
 from .money import DEFAULT_INTERVAL
 from .objects import InstanceArgs, ModelDetail
 
-__all__ = ["fits", "lacks_an_argument", "may_fit", "resolve", "spec_key", "with_defaults"]
+__all__ = ["fits", "is_of_spec", "lacks_an_argument", "may_fit", "resolve", "spec_key", "with_defaults"]
 
 # The server's default where the configuration allows more.
 _DEFAULT_CONTEXT = 32_000
@@ -37,6 +37,12 @@ def with_defaults(asked: InstanceArgs) -> InstanceArgs:
 def spec_key(args: InstanceArgs) -> str:
     """The same text for the same arguments."""
     return json.dumps(sent_arguments(args), sort_keys=True)
+
+
+def is_of_spec(key: str, found: InstanceArgs) -> bool:
+    """Whether nothing that is known of an instance contradicts the spec with this key."""
+    have = sent_arguments(found)
+    return all(have.get(name, value) == value for name, value in json.loads(key).items())
 
 
 def fits(asked: InstanceArgs, found: InstanceArgs) -> bool:

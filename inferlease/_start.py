@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import cast
 
-from attrs import frozen
+from attrs import field, frozen
 
 from . import _protocol, _requests
 from ._announce import Announcer
@@ -36,7 +36,7 @@ from .errors import (
     StartRefusedError,
 )
 from .ledger import Intent, Journal, now
-from .objects import InstanceArgs, InstanceState
+from .objects import InstanceArgs, InstanceState, ModelDetail
 from .pricing import PriceList
 
 __all__ = ["StartRules", "Starter"]
@@ -71,6 +71,7 @@ class Starter:
     reconciler: Reconciler
     late: LateStarts
     rules: StartRules
+    models: dict[str, ModelDetail] = field(factory=dict[str, ModelDetail], init=False)  # as last read, by id
 
     def bound(self, order: Order) -> float:
         """Seconds within which a start ends by itself."""
@@ -146,16 +147,17 @@ class Starter:
             order.balance = await require_balance(self.lookup, limits.min_balance)
 
     async def _resolved(self, args: InstanceArgs) -> InstanceArgs:
-        """What the server would start; what was asked for where its defaults can't be read."""
+        """What the server would start; what was asked for where its defaults have never been read."""
         with contextlib.suppress(InferleaseError):
-            args = resolve(args, await self.lookup.model(args.model_id))
-        return args
+            self.models[args.model_id] = await self.lookup.model(args.model_id)
+        model = self.models.get(args.model_id)
+        return args if model is None else resolve(args, model)
 
     async def _post(self, order: Order, spec: str) -> tuple[Journal, Settled[InstanceState], InstanceState | None]:
         """Ask for the start, once: what was started, `None` if that is not known."""
         lock = await order.prepare(self.ledger.acquire(spec, patience=_LOCK_PATIENCE))
         try:
-            known, foreign = await order.prepare(baseline(self.lookup, self.ledger))
+            known, foreign = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
             journal = await self.ledger.begin(self._intent(order, spec, known, foreign))
             settled = await self._sent(order, journal)
             instance_id = _answered_id(settled)
@@ -220,15 +222,11 @@ class Starter:
         """What an ambiguous start has made, `None` if nothing, so that it is sent again."""
         order.is_doubtful = True
         cause = _doubt(settled) or self.exchange.error(_requests.start(order.args), settled)
-        spec = journal.intent.spec
-        self.late.settling(spec, +1)
         try:
             found = await self.reconciler.resolve(order, journal, settled, cause)
         except BaseException:
             self.late.add(journal)
             raise
-        finally:
-            self.late.settling(spec, -1)
         if found is not None:
             claim, state = found
             order.claimed(claim)

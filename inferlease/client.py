@@ -38,6 +38,7 @@ from .account import Account
 from .hardware_types import HardwareTypes
 from .instances import Instances, OnProgress
 from .lease import Lease, LeaseOptions
+from .leases import Leases
 from .ledger import LedgerPlace, StartRecord, now
 from .models import Models
 from .money import CostGroup, GroupBy, Quote
@@ -82,12 +83,16 @@ class Client:
         late_window: Seconds within which one that shows up may still come from a start whose answer was lost.
         ledger: The folder, or the store, in which starts are remembered; by default `INFERLEASE_STATE_DIR`, else
             the user's state directory. All clients that start on one account should share it.
+        reap: Whether what killed processes have left running is stopped, as by `leases.reap()`: once, without being
+            waited for, when the client is entered or starts something. `close` waits for it. It never raises; each
+            orphan is a warning in the log.
 
     Attributes:
         instances: Start, find, stop instances.
         models: What can be served.
         hardware_types: What it can be served on, and prices.
         account: The balance.
+        leases: What the ledger remembers, and what killed processes have left.
         converter: The cattrs converter that decodes answers; hooks registered on it are honoured.
 
     Raises:
@@ -110,6 +115,7 @@ class Client:
         settle_time: float = 30.0,
         late_window: float = 600.0,
         ledger: LedgerPlace | None = None,
+        reap: bool = False,
     ) -> None:
         timeout = checked_seconds("timeout", timeout)
         if poll_interval is not None:
@@ -158,6 +164,7 @@ class Client:
             capacity=capacity,
             ledger=remembered,
             late=late,
+            reaps=reap,
             probe=Probe(self._transport, InferenceKey(inference_key)),
             jobs=jobs,
         )
@@ -165,6 +172,7 @@ class Client:
         self.models: Models = Models(self._core)
         self.hardware_types: HardwareTypes = HardwareTypes(self._core)
         self.account: Account = Account(self._core)
+        self.leases: Leases = Leases(self._core)
 
     def lease(
         self,
@@ -317,6 +325,7 @@ class Client:
         # From here on nothing new is begun; what is under way on the keeper goes on.
         self._transport.closed = True
         releases = [self._core.undo(start) for start in list(self._core.held) if start.is_ours]
+        reaping = self._core.recovery.hurry() if self._core.reaps else None
         with anyio.CancelScope(shield=True):
             try:
                 await _released(releases)
@@ -325,8 +334,9 @@ class Client:
                 closing = self._core.jobs.close(self._close_on_keeper)
                 if not _keeper.is_here():
                     await self._transport.close()
-                if closing is not None:
-                    await closing.wait()
+                for job in (reaping, closing):
+                    if job is not None:
+                        await job.wait()
 
     async def _close_on_keeper(self) -> None:
         self._transport.finished = True
@@ -341,6 +351,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         require_asyncio()
+        self._core.reap_in_background()
         return self
 
     async def __aexit__(

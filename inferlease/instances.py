@@ -286,6 +286,9 @@ class Instances:
             return await self._start(choices)
         if found.is_stopped:
             return self._instance(*await self._restart(found.instance_id))
+        # A start may have made it that never reached its caller: from here on it is this one's.
+        taken = found.instance_id
+        await self._core.carry("the ledger", lambda: self._core.recovery.close_dead(taken, "handed over"))
         return self._instance(found)
 
     async def get(self, instance_id: str) -> Instance:
@@ -365,12 +368,7 @@ class Instances:
         return await self._core.carry(f"the stop of {instance_id}", lambda: self._core.releaser.stop(instance_id))
 
     async def _restart(self, instance_id: str) -> tuple[InstanceState, Meter]:
-        _requests.checked_id(instance_id)
-        meter = Meter(self._core.prices, InstanceArgs(model_id=""))
-        state = await self._core.carry(f"the restart of {instance_id}", lambda: self._core.starter.restart(instance_id))
-        self._core.lookup.poller().outdate(instance_id)
-        meter.learn(state.instance_args)
-        return state, meter
+        return await self._core.restart(_requests.checked_id(instance_id))
 
     async def _delete(self, instance_id: str) -> None:
         _requests.checked_id(instance_id)

@@ -17,11 +17,26 @@ from attrs import field, frozen
 from .money import Price
 from .objects import InstanceArgs
 
-__all__ = ["Ending", "Facts", "Intent", "Journal", "Ledger", "LedgerPlace", "Owner", "SpecLock", "StartRecord", "now"]
+__all__ = [
+    "Ending",
+    "Facts",
+    "Intent",
+    "Journal",
+    "Kind",
+    "Ledger",
+    "LedgerPlace",
+    "Owner",
+    "SpecLock",
+    "StartRecord",
+    "now",
+]
 
 Ending: TypeAlias = Literal["stopped", "handed over", "refused", "not found"]
 """How a start ended: its instance was seen stopped (or is gone); it became the user's; it was not carried out;
 nothing that it may have made showed within its late window."""
+
+Kind: TypeAlias = Literal["lease", "start"]
+"""Whether a lease owns what is started, or it becomes the user's once the call returns."""
 
 Owner: TypeAlias = Literal["alive", "dead", "none"]
 """Whether the process that began a start still lives; "none" once the start has ended."""
@@ -55,7 +70,7 @@ class Intent:
 
     spec: str
     args: InstanceArgs
-    kind: Literal["lease", "start"]
+    kind: Kind
     baseline: frozenset[str]
     foreign: frozenset[str]
     exclusive: bool | None
@@ -91,14 +106,14 @@ class StartRecord:
     """What a ledger knows of one start.
 
     Attributes:
-        intent: What was about to be sent.
-        owner: Whether the process that began it lives.
+        intent: What was about to be sent, and under which rules.
+        owner: Whether the process that began it lives; "none" once it has ended.
         instance_id: What it started, once that is known.
         is_answered: Whether an answer to the POST itself carried the id; else it was found in a list.
         is_kept: Whether the instance stays when its lease ends.
-        claimed_at: When the id became known.
-        ending: How it ended; `None` while it is open.
-        ended_at: When it ended.
+        claimed_at: When the id became known, in UTC.
+        ending: How it ended: "stopped", "handed over", "refused" or "not found"; `None` while it is open.
+        ended_at: When it ended, in UTC.
         facts: What became known of the instance.
     """
 
@@ -111,6 +126,26 @@ class StartRecord:
     ending: Ending | None = None
     ended_at: datetime | None = None
     facts: Facts = field(factory=Facts)
+
+    @property
+    def id(self) -> str:
+        """What the ledger calls it."""
+        return self.intent.journal
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it is a "lease", or a plain "start" that became the user's once the call returned."""
+        return self.intent.kind
+
+    @property
+    def args(self) -> InstanceArgs:
+        """The arguments that were asked for."""
+        return self.intent.args
+
+    @property
+    def began(self) -> datetime:
+        """When it was about to be sent, in UTC."""
+        return self.intent.at
 
 
 class Journal(Protocol):

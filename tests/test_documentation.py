@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python( continued)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+DEFAULT = "ignore::pytest.PytestDeprecationWarning"  # of pytest-asyncio, where its default scope is not configured
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 
@@ -34,12 +35,16 @@ def blocks() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("code", list(blocks()))
-def test_a_block_of_python_runs(emulator: Emulator, code: str) -> None:
+def test_a_block_of_python_runs(emulator: Emulator, code: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", code]
+    if "def test_" in code:
+        suite = tmp_path / "test_of_a_user.py"
+        suite.write_text(code, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-W", "error", "-W", DEFAULT, "--rootdir", str(tmp_path), str(suite)]
     if "inferlease" not in code and "import" in code.partition("\n")[0]:
         command = [sys.executable, "-m", "inferlease.cli", "run", MODEL, "--", *command]
     ended = subprocess.run(command, env=environment(emulator), capture_output=True, text=True, timeout=50, check=False)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inferlease import NoCapacityError, StartOutcomeUnknownError
+from inferlease.emulator import Fault
 from tests.emulator.support import until
 from tests.faults import MODEL, FaultyEmulator, edited, emulated
 from tests.worlds import connected
@@ -57,6 +58,47 @@ async def test_where_none_shows_it_is_sent_again(client: Client, emulator: Fault
     instance = await client.instances.start(MODEL)
     assert emulator.books().still_billed == [instance.instance_id]
     assert posts(emulator) == 2
+
+
+@ours_alone
+@pytest.mark.parametrize("earlier", [True, False], ids=["before", "in between"])
+async def test_a_model_that_can_not_be_read_makes_no_other_spec(
+    client: Client, emulator: FaultyEmulator, earlier: bool
+) -> None:
+    """An unresolved start whose defaults could not be read does not keep a later one from its instance."""
+    if earlier:
+        async with client.lease(MODEL):
+            pass
+    emulator.fault("model", 404)
+    emulator.fault("start", lost=True, handled=False)
+    async with client.lease(MODEL):
+        pass
+    emulator.fault("start", lost=True)
+    async with client.lease(MODEL):
+        pass
+    assert emulator.books().still_billed == []
+
+
+@connected(settle_time=0.1)
+async def test_a_foreign_instance_that_one_list_lacks_is_not_taken(
+    client: Client, emulator: FaultyEmulator, stranger: Client
+) -> None:
+    theirs = await stranger.instances.start(MODEL)
+    emulator.inject(Fault("absent_item", "list", times=1), Fault("reset_before", "start", times=1))
+    assert (await unknown(client)).candidates == ()
+    assert emulator.books().still_billed == [theirs.instance_id]
+    assert emulator.asked("stop") == []
+
+
+@connected(settle_time=0.1)
+async def test_a_foreign_instance_that_a_later_list_lacks_is_not_taken(
+    client: Client, emulator: FaultyEmulator, stranger: Client
+) -> None:
+    theirs = await stranger.instances.start(MODEL)
+    ours = await client.instances.start(MODEL)
+    emulator.inject(Fault("absent_item", "list", times=1), Fault("reset_before", "start", times=1))
+    assert (await unknown(client)).candidates == ()
+    assert set(emulator.books().still_billed) == {theirs.instance_id, ours.instance_id}
 
 
 @ours_alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -96,3 +97,29 @@ async def test_after_the_window_it_is_not_ours_any_more(client: Client, emulator
     await until(lambda: emulator.books().starts == 3)
     await client.instances.list()
     assert emulator.asked("stop") == []
+
+
+@connected(exclusive=True, settle_time=0.05, late_window=60.0)
+@late
+async def test_starts_that_began_after_it_had_shown_do_not_keep_it_from_being_stopped(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    """There is always one under way, and the late one is in the baseline of each."""
+    instance = await client.instances.start(MODEL)
+    await until(lambda: emulator.books().starts == 2)
+    with emulator.hold("start", "before") as hold:
+        another = asyncio.create_task(client.instances.start(MODEL))
+        await hold.arrived_async()
+        await until(lambda: emulator.books().still_billed == [instance.instance_id])
+    others = await another
+    assert set(emulator.books().still_billed) == {instance.instance_id, others.instance_id}
+
+
+@connected(exclusive=True, settle_time=0.05, late_window=1.0)
+@late
+async def test_the_look_at_the_end_of_the_window_still_counts(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inferlease._late.LOOK_EVERY", 60.0)
+    instance = await client.instances.start(MODEL)
+    await until(lambda: emulator.books().still_billed == [instance.instance_id] and emulator.books().starts == 2)

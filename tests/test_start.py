@@ -100,10 +100,25 @@ async def test_an_argument_out_of_bounds_is_refused_unsent(
     assert emulator.order == []
 
 
-async def test_a_start_lists_once_and_posts_once(client: Client, emulator: FaultyEmulator) -> None:
+@pytest.mark.parametrize(
+    ("client", "lists"),
+    [({"exclusive": True}, 1), ({"exclusive": None}, 2), ({"exclusive": False}, 1)],
+    indirect=["client"],
+    ids=str,
+)
+async def test_the_first_start_lists_and_posts_once(client: Client, emulator: FaultyEmulator, lists: int) -> None:
+    """Whether the account has other instances is not decided on a single list."""
     instance = await client.instances.start(MODEL)
-    assert [asked for asked in emulator.order if asked in {"list", "start", "get"}] == ["list", "start"]
+    asked = [asked for asked in emulator.order if asked in {"list", "start", "get"}]
+    assert asked == ["list"] * lists + ["start"]
     assert list(emulator.books().instances) == [instance.instance_id]
+
+
+async def test_a_further_start_lists_once(client: Client, emulator: FaultyEmulator) -> None:
+    await client.instances.start(MODEL)
+    lists = len(emulator.asked("list"))
+    await client.instances.start(MODEL)
+    assert len(emulator.asked("list")) == lists + 1
 
 
 async def test_the_started_instance_is_what_the_server_answered(client: Client) -> None:

@@ -163,9 +163,10 @@ class ClassWriter:
 
     def _write_signature(self, function: Function) -> None:
         arguments = function.args
-        if arguments.vararg or arguments.kwarg or arguments.posonlyargs or function.returns is None:
+        if arguments.kwarg or arguments.posonlyargs or function.returns is None:
             raise self.module.unknown(function, f"the signature of {function.name}")
-        annotations = [each.annotation for each in [*arguments.args[1:], *arguments.kwonlyargs]]
+        further = [arguments.vararg] if arguments.vararg else []
+        annotations = [each.annotation for each in [*arguments.args[1:], *further, *arguments.kwonlyargs]]
         self.out.note(self.module, *annotations, *arguments.defaults, *arguments.kw_defaults, function.returns)
         # The text as it stands, from `def` to the colon: it does not depend on the Python that generates.
         body = function.body[0]
@@ -238,4 +239,5 @@ class ClassWriter:
             return argument.arg
 
         positional = [value(argument) for argument in function.args.args[1:]]
+        positional += [f"*{value(function.args.vararg)}"] if function.args.vararg else []
         return positional + [f"{argument.arg}={value(argument)}" for argument in function.args.kwonlyargs]

@@ -23,6 +23,9 @@ COMMANDS = {
     "quote": "Tell what a model would cost, on each hardware type.",
     "costs": "Tell what leases have cost, by label, model, hardware or day.",
     "stop": "Stop instances and wait until they are seen to be stopped.",
+    "leases": "List the leases and starts that the ledger remembers.",
+    "reap": "Find, and stop, what killed processes have left running.",
+    "doctor": "Check credentials, network, clock, ledger, orphans, balance.",
     "demo": "Lease an emulated instance and let it answer prompts.",
     "emulator": "Serve an emulator of the whole API.",
 }

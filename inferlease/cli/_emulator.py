@@ -87,7 +87,12 @@ class _Command(click.Command):
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed draws the same faults again.")
 @click.option("--list-lag", type=SECONDS, default=0.0, help="The list of instances is so much behind.")
-@click.option("--late-creation", type=SECONDS, default=0.0, help="From a start that a fault left open to its instance.")
+@click.option(
+    "--late-creation",
+    type=SECONDS,
+    multiple=True,
+    help="From a start that a fault left open to its instance. Several take turns.",
+)
 @click.option("--refuse-stops", type=click.IntRange(0), default=0, help="The first so many of each instance, with 409.")
 @click.option(
     "--outage",
@@ -108,7 +113,7 @@ def command(
     faults: tuple[Fault, ...],
     seed: int,
     list_lag: float,
-    late_creation: float,
+    late_creation: tuple[float, ...],
     refuse_stops: int,
     outages: tuple[tuple[str, tuple[float, float]], ...],
     until_eof: bool,
@@ -134,7 +139,7 @@ def command(
             faults=faults,
             seed=seed,
             list_lag=list_lag,
-            late_creation=late_creation,
+            late_creation=late_creation or 0.0,
             refused_stops=refuse_stops,
             outages=dict(outages),
         )

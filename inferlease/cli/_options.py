@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from datetime import timedelta
 
 import click
 
-__all__ = ["SECONDS"]
+__all__ = ["AGE", "SECONDS"]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class _Seconds(click.ParamType[float]):
@@ -24,4 +28,19 @@ class _Seconds(click.ParamType[float]):
         return seconds
 
 
+class _Age(click.ParamType[timedelta]):
+    """How long ago: a whole number and a unit."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"([0-9]{1,5})([smhdw])", str(value), re.ASCII)
+        if found is None:
+            self.fail(f"{value!r} is not an age, such as 90m, 12h or 7d", param, ctx)
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
 SECONDS = _Seconds()
+AGE = _Age()

@@ -41,6 +41,10 @@ class InstanceBooks:
     """Over all runs, up to now; an instance with two workers runs up one second per second too, at twice the price."""
     cost: float
     """EUR."""
+    late_by: float
+    """Seconds from the request that started it to `started`; 0 unless a fault left its start open."""
+    started_by: str
+    """The `User-Agent` of the request that started it."""
 
     @property
     def billed_until_stopped(self) -> bool:
@@ -63,6 +67,9 @@ class Books:
     """Requests that reached the server, by operation, refused ones included."""
     faults: dict[str, dict[Operation, int]]
     """Faults delivered, by kind and operation, such as `{"reset_after": {"start": 2}}`."""
+    asked_by: dict[str, dict[Operation, dict[str, int]]]
+    """Requests to restart, stop or delete one instance: by the id that they name, operation, and `User-Agent`; those
+    included that were refused or met a fault."""
     tokens_issued: int
     api_tokens_at_inference: int
     """Requests for inference that showed an API access token, which must never leave the API."""

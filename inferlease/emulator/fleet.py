@@ -54,6 +54,8 @@ class EmulatedInstance:
     instance_id: str
     spec: Spec
     runs: list[Run]
+    late_by: float
+    started_by: str
     stop_requests: list[float] = field(factory=list)
     refused_stops: int = 0
     deleted_at: float | None = None
@@ -133,8 +135,8 @@ class Fleet:
         with self._lock:
             return [hardware_type for hardware_type in HARDWARE_TYPES.values() if self._has_room(hardware_type)]
 
-    def start(self, request: Mapping[str, object], delay: float = 0.0) -> EmulatedInstance:
-        """Start what `request` asks for; until `delay` seconds from now nothing is to be seen of it.
+    def start(self, request: Mapping[str, object], delay: float = 0.0, caller: str = "") -> EmulatedInstance:
+        """Start what `request` of `caller` asks for; until `delay` seconds from now nothing is to be seen of it.
 
         Raises:
             Refusal: 400 or 404, it is not valid or there is no room; 402, no money is left.
@@ -143,7 +145,7 @@ class Fleet:
         with self._lock:
             self._require_means(spec)
             run = Run(self._pace, self._clock.now() + delay)
-            instance = EmulatedInstance(f"instance-{secrets.token_hex(8)}", spec, [run])
+            instance = EmulatedInstance(f"instance-{secrets.token_hex(8)}", spec, [run], delay, caller)
             self._instances[instance.instance_id] = instance
             return instance
 
@@ -251,6 +253,8 @@ class Fleet:
             stop_requests=tuple(instance.stop_requests),
             billed_seconds=self._billed(instance, now),
             cost=self._cost(instance, now),
+            late_by=instance.late_by,
+            started_by=instance.started_by,
         )
 
     def _billed(self, instance: EmulatedInstance, now: float) -> float:

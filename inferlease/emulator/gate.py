@@ -1,8 +1,10 @@
 """Where every request comes in and every answer goes out: counted, held, refused, spoiled, sent."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
+import orjson
 from aiohttp import web
 
 from inferlease.emulator.holds import Hold, Holds, Operation, Phase
@@ -18,6 +20,14 @@ class Gate:
         self.holds: Holds = Holds()
         self.injector: Injector = injector
         self.requests: Counter[str] = Counter()
+        self._asked: Counter[tuple[str, Operation, str]] = Counter()
+
+    def askers(self) -> dict[str, dict[Operation, dict[str, int]]]:
+        """Who asked to restart, stop or delete an instance: by its id, operation and `User-Agent`; thread-safe."""
+        askers: dict[str, dict[Operation, dict[str, int]]] = {}
+        for (instance_id, operation, agent), number in self._asked.copy().items():
+            askers.setdefault(instance_id, {}).setdefault(operation, {})[agent] = number
+        return askers
 
     def guard(self, operation: Operation, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """`handler` as aiohttp calls it."""
@@ -30,6 +40,8 @@ class Gate:
                 return web.Response(status=400)
             # From here on it is handled, even if nobody waits for the answer any more.
             self.requests[operation] += 1
+            if operation in _CHANGES_OF_ONE and (instance_id := await _named(request)) is not None:
+                self._asked[instance_id, operation, request.headers.get("User-Agent", "")] += 1
             fault = self.injector.draw(operation, request)
             holds = self.holds.take(operation)
             await _wait(holds, "before")
@@ -41,6 +53,19 @@ class Gate:
             return await send(request, reply, (lambda: _wait(held, "mid_body")) if held else None)
 
         return handle
+
+
+_CHANGES_OF_ONE = frozenset[Operation]({"restart", "stop", "delete"})
+
+
+async def _named(request: web.Request) -> str | None:
+    """The id of the instance that a request is about, in its path or its body."""
+    instance_id: object = request.match_info.get("instance_id")
+    if instance_id is None:
+        with contextlib.suppress(ValueError):
+            body: object = orjson.loads(await request.read())
+            instance_id = body.get("instance_id") if isinstance(body, dict) else None
+    return instance_id if isinstance(instance_id, str) else None
 
 
 async def _wait(holds: Iterable[Hold], phase: Phase) -> None:

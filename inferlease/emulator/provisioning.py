@@ -1,8 +1,10 @@
 """The provisioning API: tokens, the account, instances, models and hardware types."""
 
+import itertools
 import math
 import secrets
 from collections import Counter
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -90,7 +92,7 @@ class Provisioning:
         inference_root: str,
         list_num_workers: bool,
         list_lag: float,
-        late_creation: float,
+        late_creation: Sequence[float],
     ) -> None:
         self._fleet = fleet
         self._tokens = tokens
@@ -98,7 +100,7 @@ class Provisioning:
         self._inference_root = inference_root
         self._list_num_workers = list_num_workers
         self._list_lag = list_lag
-        self._late_creation = late_creation
+        self._delays = itertools.cycle(late_creation)
 
     def authorized(self, handler: Handler) -> Handler:
         """`handler`, for those only who show a valid token."""
@@ -131,8 +133,9 @@ class Provisioning:
         return Reply.json({"instance": self._wire(instance)})
 
     async def start(self, request: web.Request) -> Reply:
-        delay = self._late_creation if request.get(LEFT_OPEN, False) else 0.0
-        instance = self._fleet.start(await _body(request), delay)
+        body = await _body(request)
+        delay = next(self._delays) if request.get(LEFT_OPEN, False) else 0.0
+        instance = self._fleet.start(body, delay, request.headers.get("User-Agent", ""))
         return Reply.json({"message": "Instance started.", "instance": self._wire(instance)})
 
     async def restart(self, request: web.Request) -> Reply:

@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -61,7 +61,7 @@ class Emulator:
             fault.
         list_lag: seconds by which the list of instances is behind; a single instance is always up to date.
         late_creation: seconds after which an instance comes into being whose start met a fault that left it open;
-            until then it is neither seen nor billed.
+            until then it is neither seen nor billed. Several take turns, one start each.
         refused_stops: how many requests to stop it each live instance refuses with 409 before one is granted; to
             stop or delete all is never refused. For a rate, there is the fault `status_409` on `stop`.
         outages: `{type id: (seconds, every)}`: that hardware type is not available for the first `seconds` of
@@ -92,11 +92,14 @@ class Emulator:
         faults: Iterable[Fault] = (),
         seed: int = 0,
         list_lag: float = 0.0,
-        late_creation: float = 0.0,
+        late_creation: float | Sequence[float] = 0.0,
         refused_stops: int = 0,
         outages: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
-        durations = (seconds_per_step, stop_delay, token_lifetime, list_lag, late_creation, refused_stops)
+        delays = tuple(late_creation) if isinstance(late_creation, Sequence) else (late_creation,)
+        if not delays:
+            raise ValueError("late_creation is a number of seconds, or several of them")
+        durations = (seconds_per_step, stop_delay, token_lifetime, list_lag, *delays, refused_stops)
         if steps < 1 or min(durations) < 0:
             raise ValueError("steps must be at least 1, and no duration or number negative")
         for name, by_type in (("capacity", capacity or {}), ("outages", outages or {})):
@@ -112,7 +115,7 @@ class Emulator:
         self._address = (host, port)
         self._list_num_workers = list_num_workers
         self._list_lag = list_lag
-        self._late_creation = late_creation
+        self._late_creation = delays
         self._clock = Clock()
         self._fleet = Fleet(
             clock=self._clock,
@@ -223,6 +226,7 @@ class Emulator:
             instances=self._fleet.books(),
             requests=dict(self._gate.requests),
             faults=self._gate.injector.counts(),
+            asked_by=self._gate.askers(),
             tokens_issued=self._tokens.issued,
             api_tokens_at_inference=self._inference.api_tokens_seen,
             balance=self._fleet.balance(),

@@ -40,6 +40,7 @@ _HOME = {
     "InvalidItem": "inferlease._convert",
     "Lease": "inferlease.sync.lease",
     "LeaseLimitError": "inferlease.errors",
+    "Leases": "inferlease.sync.leases",
     "LedgerError": "inferlease.errors",
     "Listing": "inferlease._convert",
     "ModelDetail": "inferlease.objects",
@@ -47,6 +48,7 @@ _HOME = {
     "Models": "inferlease.sync.models",
     "NoCapacityError": "inferlease.errors",
     "NotFoundError": "inferlease.errors",
+    "Orphan": "inferlease._orphans",
     "OutcomeUnknownError": "inferlease.errors",
     "PaymentRequiredError": "inferlease.errors",
     "PermissionDeniedError": "inferlease.errors",
@@ -56,6 +58,7 @@ _HOME = {
     "Receipt": "inferlease.money",
     "ServerError": "inferlease.errors",
     "StartOutcomeUnknownError": "inferlease.errors",
+    "StartRecord": "inferlease.ledger",
     "StartRefusedError": "inferlease.errors",
     "TransportError": "inferlease.errors",
     "WaitStalledError": "inferlease.errors",
@@ -65,6 +68,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from inferlease._convert import InvalidItem, Listing
+    from inferlease._orphans import Orphan
     from inferlease.errors import (
         APIError,
         AuthenticationError,
@@ -91,6 +95,7 @@ if TYPE_CHECKING:
         WaitStalledError,
         WaitTimeoutError,
     )
+    from inferlease.ledger import StartRecord
     from inferlease.money import CostEstimate, CostGroup, HardwareQuote, Quote, Receipt
     from inferlease.objects import (
         Balance,
@@ -114,6 +119,7 @@ if TYPE_CHECKING:
     from .hardware_types import HardwareTypes
     from .instances import Instance, Instances
     from .lease import Lease
+    from .leases import Leases
     from .models import Models
 else:
 
@@ -162,6 +168,7 @@ __all__ = [
     "InvalidItem",
     "Lease",
     "LeaseLimitError",
+    "Leases",
     "LedgerError",
     "Listing",
     "ModelDetail",
@@ -169,6 +176,7 @@ __all__ = [
     "Models",
     "NoCapacityError",
     "NotFoundError",
+    "Orphan",
     "OutcomeUnknownError",
     "PaymentRequiredError",
     "PermissionDeniedError",
@@ -178,6 +186,7 @@ __all__ = [
     "Receipt",
     "ServerError",
     "StartOutcomeUnknownError",
+    "StartRecord",
     "StartRefusedError",
     "TransportError",
     "WaitStalledError",

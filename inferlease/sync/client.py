@@ -20,6 +20,7 @@ from .account import Account
 from .hardware_types import HardwareTypes
 from .instances import Instances
 from .lease import Lease
+from .leases import Leases
 from .models import Models
 
 __all__ = ["Client"]
@@ -54,12 +55,16 @@ class Client(_facade.Facade[_async.Client]):
         late_window: Seconds within which one that shows up may still come from a start whose answer was lost.
         ledger: The folder, or the store, in which starts are remembered; by default `INFERLEASE_STATE_DIR`, else
             the user's state directory. All clients that start on one account should share it.
+        reap: Whether what killed processes have left running is stopped, as by `leases.reap()`: once, without being
+            waited for, when the client is entered or starts something. `close` waits for it. It never raises; each
+            orphan is a warning in the log.
 
     Attributes:
         instances: Start, find, stop instances.
         models: What can be served.
         hardware_types: What it can be served on, and prices.
         account: The balance.
+        leases: What the ledger remembers, and what killed processes have left.
         converter: The cattrs converter that decodes answers; hooks registered on it are honoured.
 
     Raises:
@@ -82,6 +87,7 @@ class Client(_facade.Facade[_async.Client]):
         settle_time: float = 30.0,
         late_window: float = 600.0,
         ledger: LedgerPlace | None = None,
+        reap: bool = False,
     ) -> None:
         self._inner = _async.Client(
             client_id,
@@ -96,12 +102,14 @@ class Client(_facade.Facade[_async.Client]):
             settle_time=settle_time,
             late_window=late_window,
             ledger=ledger,
+            reap=reap,
         )
         self.converter: Converter = self._inner.converter
         self.instances: Instances = Instances._of(self._inner.instances)
         self.models: Models = Models._of(self._inner.models)
         self.hardware_types: HardwareTypes = HardwareTypes._of(self._inner.hardware_types)
         self.account: Account = Account._of(self._inner.account)
+        self.leases: Leases = Leases._of(self._inner.leases)
 
     def lease(
         self,

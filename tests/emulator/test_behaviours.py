@@ -91,6 +91,21 @@ async def test_an_instance_that_was_late_to_the_end_is_in_no_books(clock: SetClo
 
 
 @pytest.mark.asyncio
+async def test_several_delays_take_turns_among_the_starts_that_are_left_open(clock: SetClock) -> None:
+    faults = [
+        Fault("reset_after", "start", times=1),
+        Fault("status_429", "start", times=1),
+        Fault("eof_after", "start"),
+    ]
+    async with serving(late_creation=(10.0, 0.0), faults=faults) as api:
+        for _ in range(4):
+            await exchanged(api, *START)
+        clock.advance(10.0)
+        entries = api.emulator.books().instances.values()
+    assert [(entry.late_by, entry.started) for entry in entries] == [(10.0, 1010.0), (0.0, 1000.0), (10.0, 1010.0)]
+
+
+@pytest.mark.asyncio
 async def test_the_first_stops_of_each_instance_are_refused() -> None:
     async with serving(refused_stops=2) as api:
         for _ in range(2):
@@ -138,6 +153,8 @@ async def test_an_outage_leaves_other_hardware_and_what_runs_alone(clock: SetClo
     [
         ({"list_lag": -1.0}, "no duration or number negative"),
         ({"late_creation": -1.0}, "no duration or number negative"),
+        ({"late_creation": (1.0, -1.0)}, "no duration or number negative"),
+        ({"late_creation": ()}, "late_creation is a number of seconds, or several of them"),
         ({"refused_stops": -1}, "no duration or number negative"),
         ({"outages": {"A": (1.0, 2.0)}}, "outages names unknown hardware types: A"),
         ({"outages": {HARDWARE: (3.0, 2.0)}}, "an outage of 3.0 of every 2.0 seconds is impossible"),

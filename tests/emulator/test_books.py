@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from inferlease.emulator import Fault
 from tests.emulator.support import MODEL, Api, SetClock, serving
 
 
@@ -126,6 +127,27 @@ async def test_requests_are_counted_by_operation_refused_ones_too(api: Api) -> N
         1,
     )
     assert books.tokens_issued == 1
+
+
+@pytest.mark.asyncio
+async def test_an_entry_tells_who_started_it() -> None:
+    async with serving() as api:
+        api.session.headers["User-Agent"] = "somebody"
+        instance_id = (await api.start())["instance_id"]
+        assert api.emulator.books().instances[instance_id].started_by == "somebody"
+
+
+@pytest.mark.asyncio
+async def test_the_books_tell_who_asked_for_a_change_of_which_instance() -> None:
+    async with serving(faults=[Fault("status_503", "stop", times=1)]) as api:
+        for agent in ("one", "other"):
+            api.session.headers["User-Agent"] = agent
+            await api.call("POST", "/instances/stop", {"instance_id": "nothing"})
+        await api.call("DELETE", "/instances/nothing")
+        await api.call("GET", "/instances/nothing")
+        await api.call("POST", "/instances/stop", {"instance_id": 7})
+        books = api.emulator.books()
+    assert books.asked_by == {"nothing": {"stop": {"one": 1, "other": 1}, "delete": {"other": 1}}}
 
 
 @pytest.mark.asyncio

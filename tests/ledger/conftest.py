@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def usual_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The places where a ledger is kept unless told otherwise lie in `tmp_path`; nothing was warned of yet."""
+    monkeypatch.delenv("INFERLEASE_STATE_DIR")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()

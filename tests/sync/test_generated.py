@@ -91,7 +91,7 @@ def test_every_generated_module_says_where_it_comes_from() -> None:
 @pytest.mark.parametrize(
     ("new", "said"),
     [
-        ("    async def more(self, *ids: str) -> None: ...\n", "the signature of more"),
+        ("    async def more(self, **ids: str) -> None: ...\n", "the signature of more"),
         ("    async def more(self, **options: str) -> None: ...\n", "the signature of more"),
         ("    async def more(self):\n        pass\n", "the signature of more"),
         ("    @staticmethod\n    def more() -> None: ...\n", "decorators ['staticmethod'] of more"),

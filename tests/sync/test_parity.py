@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import inferlease
-from inferlease import errors, money, objects, sync
+from inferlease import objects, sync
 from inferlease._tools._reading import HOME, adapted
 
 if TYPE_CHECKING:
@@ -50,12 +50,8 @@ def test_the_packages_export_the_same_names() -> None:
 @pytest.mark.parametrize("name", sorted(set(inferlease.__all__) - set(CLASSES)))
 def test_data_and_errors_are_the_same_objects(name: str) -> None:
     assert getattr(sync, name) is getattr(inferlease, name)
-    assert getattr(inferlease, name).__module__ in {
-        objects.__name__,
-        errors.__name__,
-        money.__name__,
-        "inferlease._convert",
-    }
+    homes = {"objects", "errors", "ledger", "money", "_convert", "_orphans"}
+    assert getattr(inferlease, name).__module__ in {f"inferlease.{home}" for home in homes}
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ssl
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, assert_type
 
 import inferlease
@@ -27,9 +27,11 @@ from inferlease import (
     ModelDetail,
     ModelPreview,
     NoCapacityError,
+    Orphan,
     Quote,
     Receipt,
     StartOutcomeUnknownError,
+    StartRecord,
     WaitTimeoutError,
     WorkerStatus,
 )
@@ -57,7 +59,7 @@ async def clients() -> None:
         proxy=False,
         ssl=ssl.create_default_context(),
     )
-    Client(proxy="http://127.0.0.1:3128", poll_interval=None)
+    Client(proxy="http://127.0.0.1:3128", poll_interval=None, reap=True)
 
     Client("id", "secret", "https://api.example/v1")  # type: ignore[call-arg]
     Client(time_out=3)  # type: ignore[call-arg]
@@ -128,6 +130,21 @@ async def catalogue(client: Client) -> None:
         assert_type(each, HardwareQuote)
         assert_type(each.price_per_hour, float | None)
         assert_type(each.runway, float | None)
+
+
+async def recovery(client: Client) -> None:
+    for record in await client.leases.list(since=datetime.now(UTC)):
+        assert_type(record, StartRecord)
+        assert_type(record.args, InstanceArgs)
+        assert_type(record.instance_id, str | None)
+        assert_type(record.ended_at, datetime | None)
+        if record.owner == "dead" and record.ending is None:
+            print(record.id, record.kind, record.began, record.is_kept)
+    for orphan in await client.leases.orphans():
+        assert_type(orphan, Orphan)
+        if orphan.verdict == "possible" and orphan.instance_id is not None:
+            print(orphan.reason, orphan.price.amount if orphan.price is not None else None, orphan.until)
+    assert_type(await client.leases.reap("id", "another"), list[Orphan])
 
 
 def attributes(instance: Instance) -> None:

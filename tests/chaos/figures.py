@@ -1,0 +1,95 @@
+"""What became of a load, by the emulator's books and by what its workers told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from inferlease.emulator import FaultKind
+from tests.chaos.account import FOREIGN
+from tests.chaos.worker import Worker
+
+
+@frozen
+class Figures:
+    """The figures of one load.
+
+    Attributes:
+        cycles: Leases that were asked for.
+        completed: Bodies whose inference request was answered.
+        started: Instances that the workers' starts made.
+        late: Those of them that came when the settle time was over.
+        billed: Those of them whose bill still grows.
+        unsaid: Those of the billed that no error and no warning names.
+        said: The errors and warnings that name the others.
+        unused: Those of the started that no body used.
+        shared: Ids that two bodies had.
+        touched: Foreign ids that somebody else asked to restart, stop or delete.
+        errors: Typed errors by class, and how often.
+        untyped: What was raised that is no error of the package, in full.
+        faults: Faults delivered, by kind.
+        left_open: Faults that left a start open.
+    """
+
+    cycles: int
+    completed: int
+    started: int
+    late: int
+    billed: list[str]
+    unsaid: list[str]
+    said: list[str]
+    unused: int
+    shared: list[str]
+    touched: list[str]
+    errors: dict[str, int]
+    untyped: list[str]
+    faults: Counter[str]
+    left_open: int
+
+    def __str__(self) -> str:
+        typed = ", ".join(f"{number} {kind}" for kind, number in sorted(self.errors.items())) or "none"
+        return (
+            f"{self.cycles} cycles: {self.completed} completed, {self.started} started ({self.late} late, "
+            f"{self.unused} unused), {len(self.billed)} still billed ({len(self.unsaid)} of them not named anywhere), "
+            f"{len(self.shared)} used twice, {len(self.touched)} foreign touched; {self.faults.total()} faults met, "
+            f"{self.left_open} starts left open; errors: {typed}; untyped: {len(self.untyped)}"
+        )
+
+
+def judge(books: Any, workers: Sequence[Worker], *, cycles: int, seen_late: float) -> Figures:
+    """The figures of a load whose workers have ended; `seen_late` is how late counts as late, in seconds."""
+    entries = books["instances"].values()
+    ours = [entry for entry in entries if entry["started_by"] != FOREIGN]
+    foreign = {entry["instance_id"] for entry in entries if entry["started_by"] == FOREIGN}
+    answered = [told["id"] for worker in workers for told in worker.events("answered")]
+    failed = [told for worker in workers for told in worker.events("failed")]
+    said = [told["said"] for worker in workers for told in worker.told if "said" in told]
+    said += [worker.said() for worker in workers]
+    billed = [entry["instance_id"] for entry in ours if not entry["billed_until_stopped"]]
+    return Figures(
+        cycles=cycles,
+        completed=len(answered),
+        started=len(ours),
+        late=sum(entry["late_by"] > seen_late for entry in ours),
+        billed=billed,
+        unsaid=[instance_id for instance_id in billed if not any(instance_id in text for text in said)],
+        said=[text for text in said if any(instance_id in text for instance_id in billed)],
+        unused=len({entry["instance_id"] for entry in ours} - set(answered)),
+        shared=[instance_id for instance_id, number in Counter(answered).items() if number > 1],
+        touched=sorted(
+            instance_id
+            for instance_id, asked in books["asked_by"].items()
+            if instance_id in foreign and any(set(agents) - {FOREIGN} for agents in asked.values())
+        ),
+        errors=dict(Counter(told["kind"] for told in failed if told["typed"])),
+        untyped=[told["said"] for told in failed if not told["typed"]],
+        faults=Counter({kind: sum(numbers.values()) for kind, numbers in books["faults"].items()}),
+        left_open=sum(
+            numbers.get("start", 0)
+            for kind, numbers in books["faults"].items()
+            if FaultKind(kind).is_ambiguous_on("start")
+        ),
+    )

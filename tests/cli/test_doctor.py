@@ -1,0 +1,141 @@
+"""`inferlease doctor`: each check says what it found and what to do; exits with 1 if any fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.support import Tool
+from tests.faults import FaultyEmulator, emulated
+from tests.recovery.support import left
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHECKS = ["credentials", "reachability", "clock", "ledger", "orphans", "balance"]
+
+
+def checked(tool: Tool, *, code: int = 1, **changes: str | None) -> dict[str, Any]:
+    """The checks by their names."""
+    done = tool.run("doctor", "--json", **changes)
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert [list(each) for each in found] == [["check", "status", "said", "advice"]] * len(found)
+    assert [each["check"] for each in found] == CHECKS
+    assert all(bool(each["advice"]) is (each["status"] == "failed") for each in found)
+    assert done.returncode == code
+    return {each["check"]: each for each in found}
+
+
+def failed(found: dict[str, Any]) -> list[str]:
+    return [name for name, check in found.items() if check["status"] == "failed"]
+
+
+def test_all_is_well(tool: Tool) -> None:
+    found = checked(tool, code=0)
+    assert [check["status"] for check in found.values()] == ["ok"] * len(CHECKS)
+
+
+def test_in_a_pipe_each_is_a_line_with_tabs(tool: Tool) -> None:
+    rows = [line.split("\t") for line in tool.run("doctor").stdout.splitlines()]
+    assert [row[:2] for row in rows] == [[name, "ok"] for name in CHECKS]
+
+
+def test_at_a_terminal_it_is_a_table(tool: Tool) -> None:
+    terminal = tool.start_at_terminal("doctor", COLUMNS="200")
+    assert terminal.wait() == 0
+    lines = [line.split() for line in terminal.lines() if line.strip()]
+    assert ["check", "status", "found", "what", "to", "do"] in lines
+
+
+def test_missing_credentials_are_named(tool: Tool) -> None:
+    found = checked(tool, CORTECS_CLIENT_ID=None)
+    assert failed(found) == ["credentials"]
+    assert "CORTECS_CLIENT_ID" in found["credentials"]["said"]
+    assert found["balance"]["status"] == "skipped"
+
+
+def test_wrong_credentials_are_told_without_the_secret(tool: Tool) -> None:
+    found = checked(tool, CORTECS_CLIENT_SECRET="s3cret-value")
+    assert "credentials" in failed(found)
+    assert "s3cret" not in str(found)
+
+
+def test_a_server_that_is_not_there_is_told(tool: Tool) -> None:
+    found = checked(tool, CORTECS_API_BASE_URL="http://127.0.0.1:1")
+    assert "reachability" in failed(found)
+    assert found["credentials"]["status"] == found["clock"]["status"] == found["orphans"]["status"] == "skipped"
+
+
+def test_an_address_that_is_none_is_told(tool: Tool) -> None:
+    done = tool.run("doctor", CORTECS_API_BASE_URL="http://example.com")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("reachability\tfailed\t")
+
+
+@pytest.mark.parametrize(("date", "said"), [
+    ("Mon, 01 Jan 2001 00:00:00 GMT", "s ahead of the server's"),
+    ("Wed, 01 Jan 2098 00:00:00 GMT", "s behind the server's"),
+])  # fmt: skip
+def test_a_clock_that_is_wrong_is_told(tool: Tool, emulator: FaultyEmulator, date: str, said: str) -> None:
+    emulator.fault("models", body={"models": []}, headers={"Date": date})
+    found = checked(tool)
+    assert failed(found) == ["clock"]
+    assert said in found["clock"]["said"]
+
+
+def test_a_date_that_can_t_be_read_is_no_failure(tool: Tool, emulator: FaultyEmulator) -> None:
+    emulator.fault("models", body={"models": []}, headers={"Date": "today"})
+    assert checked(tool, code=0)["clock"]["status"] == "skipped"
+
+
+def test_an_orphan_is_told(tool: Tool, emulator: FaultyEmulator) -> None:
+    left(emulator)
+    found = checked(tool)
+    assert failed(found) == ["orphans"]
+    assert found["orphans"]["said"] == "ended processes have left: 1 unresolved"
+    assert found["orphans"]["advice"] == "look at them with: inferlease reap"
+
+
+@emulated(balance=0.0)
+def test_an_empty_account_is_told(tool: Tool) -> None:
+    assert failed(checked(tool)) == ["balance"]
+
+
+def test_a_ledger_that_can_t_be_there_is_told(tool: Tool, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = checked(tool, INFERLEASE_STATE_DIR=str(tmp_path / "file"))
+    assert "ledger" in failed(found)
+    assert str(tmp_path / "file") in found["ledger"]["said"]
+
+
+# Read-only for root too, and only for the process that follows.
+READ_ONLY = ("unshare", "-m", "sh", "-c", 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"')
+
+
+def test_a_read_only_ledger_is_told(tool: Tool, emulator: FaultyEmulator) -> None:
+    """What it remembers is still read."""
+    left(emulator)
+    folder = str(emulator._state)
+    try:
+        subprocess.run([*READ_ONLY, folder, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user can't mount")
+    doctor = tool.start("doctor", "--json", through=(*READ_ONLY, folder))
+    said, complaints = doctor.communicate(timeout=30)
+    found = {each["check"]: each for each in json.loads(said)}
+    assert (doctor.returncode, complaints) == (1, "")
+    assert failed(found) == ["ledger", "orphans"]
+    assert "Read-only file system" in found["ledger"]["said"]
+
+
+def test_a_ledger_that_had_to_go_elsewhere_is_told(tool: Tool, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "temporary").mkdir()
+    elsewhere = {"XDG_STATE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path / "temporary")}
+    found = checked(tool, INFERLEASE_STATE_DIR=None, **elsewhere)
+    assert failed(found) == ["ledger"]
+    assert "it may not survive a reboot" in found["ledger"]["said"]

@@ -1,0 +1,112 @@
+"""`inferlease leases`: living and past leases, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from tests.cli.support import MODEL, Tool
+from tests.recovery.support import left
+
+if TYPE_CHECKING:
+    from inferlease import Client
+    from tests.faults import FaultyEmulator
+
+KEYS = [
+    "id", "kind", "model", "hardware_type_id", "context_length", "billing_interval", "num_workers", "instance_id",
+    "owner", "is_kept", "began", "claimed_at", "ending", "ended_at",
+]  # fmt: skip
+
+
+def listed(tool: Tool, *arguments: str) -> list[dict[str, Any]]:
+    done = tool.run("leases", "--json", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+@pytest_asyncio.fixture
+async def instance_id(client: Client) -> str:
+    """A start that has ended."""
+    return (await client.instances.start(MODEL, num_workers=2)).instance_id
+
+
+pytestmark = pytest.mark.async_only(reason="the tool is the same in both worlds")
+
+
+def test_without_any_it_says_nothing(tool: Tool) -> None:
+    done = tool.run("leases")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert listed(tool) == []
+
+
+def test_an_object_has_all_that_is_known(tool: Tool, instance_id: str) -> None:
+    (found,) = listed(tool)
+    assert list(found) == KEYS
+    assert (found["model"], found["num_workers"], found["instance_id"]) == (MODEL, 2, instance_id)
+    assert (found["kind"], found["owner"], found["ending"]) == ("start", "none", "handed over")
+
+
+def test_in_a_pipe_each_is_a_line_with_tabs(tool: Tool, instance_id: str) -> None:
+    (line,) = tool.run("leases").stdout.splitlines()
+    assert line.split("\t")[::2] == ["start", "handed over", instance_id]
+    assert line.endswith(f"\t{MODEL}")
+
+
+def test_at_a_terminal_it_is_a_table(tool: Tool, instance_id: str) -> None:
+    terminal = tool.start_at_terminal("leases", COLUMNS="160")
+    assert terminal.wait() == 0
+    lines = [line.split() for line in terminal.lines() if line.strip()]
+    assert lines[0] == ["began", "state", "ended", "instance", "model"]
+    assert lines[-1][-2:] == [instance_id, MODEL]
+
+
+def test_a_narrow_terminal_breaks_no_id(tool: Tool, instance_id: str) -> None:
+    terminal = tool.start_at_terminal("leases")
+    assert terminal.wait() == 0
+    assert instance_id in terminal.shown
+
+
+@pytest.mark.parametrize(("begun", "state"), [({}, "orphaned"), ({"keep": True}, "kept")], ids=str)
+def test_one_whose_process_is_gone_is_told(
+    tool: Tool, emulator: FaultyEmulator, begun: dict[str, bool], state: str
+) -> None:
+    left(emulator, "instance-1", **begun)
+    (line,) = tool.run("leases").stdout.splitlines()
+    assert line.split("\t")[2:5] == [state, "-", "instance-1"]
+
+
+def test_a_live_one_is_told(tool: Tool, emulator: FaultyEmulator) -> None:
+    with emulator.sync_client(poll_interval=0.02) as client, client.lease(MODEL):
+        (found,) = listed(tool)
+    assert (found["owner"], found["ended_at"]) == ("alive", None)
+
+
+def test_what_ended_longer_ago_is_left_out(tool: Tool, emulator: FaultyEmulator, instance_id: str) -> None:
+    left(emulator, ago=10_000)
+    assert [found["instance_id"] for found in listed(tool, "--since", "0s")] == [None]
+    assert {found["instance_id"] for found in listed(tool, "--since", "2w")} == {None, instance_id}
+
+
+@pytest.mark.parametrize("since", ["soon", "7", "-1d", "7 d", "1y"])
+def test_an_age_that_is_none_is_wrong_usage(tool: Tool, since: str) -> None:
+    done = tool.run("leases", "--since", since)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{since!r} is not an age, such as 90m, 12h or 7d" in done.stderr
+
+
+def test_without_credentials_it_is_an_error(tool: Tool) -> None:
+    done = tool.run("leases", CORTECS_CLIENT_ID=None)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: no credentials: set CORTECS_CLIENT_ID")
+
+
+def test_a_reader_that_is_gone_is_no_traceback(tool: Tool, instance_id: str) -> None:
+    process = tool.start("leases")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert process.wait(30) == 141, instance_id
