@@ -34,6 +34,7 @@ _HOME = {
         "PriceInfo",
         "WorkerStatus",
     ),
+    "money": ("CostEstimate", "CostGroup", "HardwareQuote", "Quote", "Receipt"),
     "errors": (
         "APIError",
         "AuthenticationError",
@@ -45,6 +46,7 @@ _HOME = {
         "InstanceGoneError",
         "InstanceStoppedError",
         "InvalidArgumentError",
+        "LeaseLimitError",
         "LedgerError",
         "NoCapacityError",
         "NotFoundError",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
         InstanceGoneError,
         InstanceStoppedError,
         InvalidArgumentError,
+        LeaseLimitError,
         LedgerError,
         NoCapacityError,
         NotFoundError,
@@ -100,6 +103,7 @@ if TYPE_CHECKING:
     from .leases import Leases
     from .ledger import StartRecord
     from .models import Models
+    from .money import CostEstimate, CostGroup, HardwareQuote, Quote, Receipt
     from .objects import (
         Balance,
         Creator,
@@ -139,11 +143,14 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "ConflictError",
+    "CostEstimate",
+    "CostGroup",
     "Creator",
     "DecodeError",
     "DetachedInstanceError",
     "HardwareConfig",
     "HardwareInfo",
+    "HardwareQuote",
     "HardwareType",
     "HardwareTypes",
     "InferleaseError",
@@ -159,6 +166,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidItem",
     "Lease",
+    "LeaseLimitError",
     "Leases",
     "LedgerError",
     "Listing",
@@ -172,7 +180,9 @@ __all__ = [
     "PaymentRequiredError",
     "PermissionDeniedError",
     "PriceInfo",
+    "Quote",
     "RateLimitError",
+    "Receipt",
     "ServerError",
     "StartOutcomeUnknownError",
     "StartRecord",

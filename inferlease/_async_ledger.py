@@ -11,7 +11,7 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from .errors import LedgerError
-from .ledger import Ending, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, now
+from .ledger import Ending, Facts, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, now
 
 __all__ = ["AsyncLedger", "HeldLock", "is_unresolved"]
 
@@ -140,6 +140,13 @@ class AsyncLedger:
     async def keep(self, journal: Journal) -> None:
         """Note that the instance stays when its lease ends."""
         await _aside(journal.keep)
+
+    async def note(self, journal: Journal, facts: Facts) -> None:
+        """Note what became known of an instance. That it can't be written only makes what is told of costs poorer."""
+        try:
+            await _aside(lambda: journal.note(facts))
+        except LedgerError as error:
+            log.debug("%s", error)
 
     async def end(self, journal: Journal, how: Ending) -> None:
         """Note how a start ended. That it can't be written is a warning: what it tells of is over."""

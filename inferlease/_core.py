@@ -14,10 +14,13 @@ from ._announce import Announcer
 from ._async_ledger import AsyncLedger, is_unresolved
 from ._capacity import Capacity
 from ._capacity_wait import CapacityWait
+from ._cost import Meter
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
 from ._late import LateStarts
+from ._limits import Limits
 from ._lookup import Lookup
+from ._order import NO_LIMITS
 from ._pending import PendingStart
 from ._probe import Probe
 from ._release import Releaser
@@ -74,6 +77,9 @@ class Core:
         release_timeout: float = 120.0,
         timeout: float | None = None,
         guard: bool | None = None,
+        label: str | None = None,
+        limits: Limits = NO_LIMITS,
+        on_limit: Callable[[], object] = lambda: None,
     ) -> PendingStart:
         """Begin a start on the keeper; the arguments are those of `PendingStart`.
 
@@ -94,26 +100,32 @@ class Core:
             release_timeout=release_timeout,
             timeout=timeout,
             guard=guard,
+            label=label,
+            limits=limits,
+            on_limit=on_limit,
         )
         self.held.add(start)
         start.begin()
         return start
 
-    async def take(self, choices: tuple[InstanceArgs, ...], *, wait_for_capacity: float | None = None) -> InstanceState:
-        """Start an instance that is the caller's once this returns; where it is to wait, once there is hardware."""
+    async def take(self, choices: tuple[InstanceArgs, ...], *, wait_for_capacity: float | None = None) -> PendingStart:
+        """Start an instance that is the caller's once this returns; where it is to wait, once there is hardware.
+
+        Returns the start, whose `state` is that of the instance.
+        """
         require_asyncio()
         wait = None if wait_for_capacity is None else CapacityWait(self.capacity, choices, wait_for_capacity)
         while True:
             start = self.begin(choices if wait is None else await wait.available())
             try:
-                state = await start.taken()
+                await start.taken()
             except NoCapacityError as refusal:
                 if wait is None or start.is_doubtful:
                     raise
                 wait.lost(refusal)
             else:
                 _keeper.call_unless_delivered(start.undo)
-                return state
+                return start
             finally:
                 self.held.discard(start)
 
@@ -152,3 +164,17 @@ class Core:
         bound = 4 * self.exchange.timeout if bound is None else bound
         job = self.jobs.submit(work, bound=bound, describe=lambda: f"waiting for {what}")
         return await job.wait()
+
+    async def restart(self, instance_id: str) -> tuple[InstanceState, Meter]:
+        """Restart a stopped instance: its state after that, and what counts its cost from here on."""
+        meter = Meter(self.prices, InstanceArgs(model_id=""))
+        state = await self.carry(f"the restart of {instance_id}", lambda: self._restarted(instance_id))
+        self.lookup.poller().outdate(instance_id)
+        meter.learn(state.instance_args)
+        return state, meter
+
+    async def _restarted(self, instance_id: str) -> InstanceState:
+        state = await self.starter.restart(instance_id)
+        # What a dead process had leased ended with its stop: from here on it is the caller's.
+        await self.recovery.close_dead(instance_id, "stopped")
+        return state

@@ -11,11 +11,11 @@ from attrs import evolve
 from ._async_ledger import AsyncLedger
 from ._exchange import Exchange
 from ._guard_process import side
-from ._journal_lines import Claim, claim_line, end_line, intent_line, keep_line
+from ._journal_lines import Claim, claim_line, end_line, facts_line, intent_line, keep_line
 from ._journals import FolderLedger
 from ._ledgers import UsualLedger, account_key, is_in_folder
 from ._memory_ledger import MemoryLedger
-from .ledger import Ending, Intent, Journal, Ledger, now
+from .ledger import Ending, Facts, Intent, Journal, Ledger, now
 
 __all__ = ["GuardedJournal", "guarded", "told"]
 
@@ -96,6 +96,11 @@ class GuardedJournal:
         """Note that the instance stays when its lease ends."""
         self._journal.keep()
         self._more(keep_line(now()))
+
+    def note(self, facts: Facts) -> None:
+        """Note what became known of the instance."""
+        self._journal.note(facts)
+        self._more(facts_line(facts, now()))
 
     def end(self, how: Ending) -> None:
         """Note how it ended, and let go of it. Idempotent."""

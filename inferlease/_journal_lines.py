@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias, TypeVar, get_args
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
-from .ledger import Ending, Intent
+from .ledger import Ending, Facts, Intent
+from .money import Price
 from .objects import InstanceArgs, as_utc
 
 __all__ = [
@@ -18,12 +20,14 @@ __all__ = [
     "GarbledError",
     "claim_line",
     "end_line",
+    "facts_line",
     "intent_line",
     "keep_line",
     "read_claim",
     "read_journal",
 ]
 
+T = TypeVar("T")
 Line: TypeAlias = dict[str, Any]
 
 VERSION = 1
@@ -52,6 +56,7 @@ class Contents:
         size: Bytes up to the end of its last whole line; what follows was torn.
         claims: The claims in their order. One counts if the ledger's own note of that id names this journal.
         is_kept: Whether the instance stays.
+        facts: What became known of it.
         ending: How it ended, if it did.
         ended_at: When.
     """
@@ -60,6 +65,7 @@ class Contents:
     size: int
     claims: tuple[Claim, ...] = ()
     is_kept: bool = False
+    facts: Facts = field(factory=Facts)
     ending: Ending | None = None
     ended_at: datetime | None = None
 
@@ -83,6 +89,10 @@ def intent_line(intent: Intent) -> bytes:
         exclusive=intent.exclusive,
         settle_time=intent.settle_time,
         late_window=intent.late_window,
+        label=intent.label,
+        limit=intent.limit,
+        deadline=_written(intent.deadline),
+        **_price_fields(intent.price),
     )
     if read_journal(raw).intent != intent:
         raise GarbledError("it would not be read as it was written")
@@ -97,8 +107,27 @@ def keep_line(at: datetime) -> bytes:
     return _line("keep", at)
 
 
+def facts_line(facts: Facts, at: datetime) -> bytes:
+    return _line(
+        "facts",
+        at,
+        hardware_type_id=facts.hardware_type_id,
+        billing_interval=facts.billing_interval,
+        usable_at=_written(facts.usable_at),
+        **_price_fields(facts.price),
+    )
+
+
 def end_line(how: Ending, at: datetime) -> bytes:
     return _line("end", at, how=how)
+
+
+def _price_fields(price: Price | None) -> dict[str, object]:
+    return {"price_per_hour": price.amount, "currency": price.currency} if price is not None else {}
+
+
+def _written(at: datetime | None) -> str | None:
+    return at.isoformat() if at is not None else None
 
 
 def _line(what: str, at: datetime, /, **fields: object) -> bytes:
@@ -157,6 +186,8 @@ def _continued(so_far: Contents, line: Line) -> Contents:
             return evolve(so_far, claims=(*so_far.claims, claim))
         case "keep":
             return evolve(so_far, is_kept=True)
+        case "facts":
+            return evolve(so_far, facts=_facts(line))
         case "end":
             how: Ending = _one_of(line, "how", get_args(Ending))
             return evolve(so_far, ending=how, ended_at=at)
@@ -184,7 +215,25 @@ def _intent(line: Line) -> Intent:
         late_window=_seconds(line, "late_window"),
         journal=_of(line, "journal", str),
         at=_time(line, "at"),
+        label=_may_be(line, "label", _text),
+        price=_price(line),
+        limit=_may_be(line, "limit", _seconds),
+        deadline=_may_be(line, "deadline", _time),
     )
+
+
+def _facts(line: Line) -> Facts:
+    return Facts(
+        hardware_type_id=_may_be(line, "hardware_type_id", _text),
+        billing_interval=_may_be(line, "billing_interval", _text),
+        price=_price(line),
+        usable_at=_may_be(line, "usable_at", _time),
+    )
+
+
+def _price(line: Line) -> Price | None:
+    per_hour = _may_be(line, "price_per_hour", _seconds)
+    return None if per_hour is None else Price(per_hour, _text(line, "currency"))
 
 
 _ARGS: dict[str, tuple[type, ...]] = {
@@ -217,6 +266,15 @@ def _of(line: Line, key: str, *types: type) -> Any:
     if key not in line or type(line[key]) not in types:
         raise GarbledError(f"{key}: missing, or of the wrong type")
     return line[key]
+
+
+def _may_be(line: Line, key: str, read: Callable[[Line, str], T]) -> T | None:
+    """What journals of earlier versions lack."""
+    return None if line.get(key) is None else read(line, key)
+
+
+def _text(line: Line, key: str) -> str:
+    return str(_of(line, key, str))
 
 
 def _one_of(line: Line, key: str, values: tuple[str, ...]) -> Any:

@@ -20,6 +20,7 @@ from ._journal_lines import (
     GarbledError,
     claim_line,
     end_line,
+    facts_line,
     intent_line,
     keep_line,
     read_journal,
@@ -27,7 +28,7 @@ from ._journal_lines import (
 from ._locked_files import HAS_LOCKS, LockedFile, remove, sync_folder, write_whole
 from ._printing import printable
 from .errors import LedgerError
-from .ledger import Ending, Intent, Owner, StartRecord, now
+from .ledger import Ending, Facts, Intent, Owner, StartRecord, now
 
 __all__ = ["WAY_OUT", "FolderJournal", "FolderLedger", "FolderSpecLock"]
 
@@ -275,6 +276,7 @@ class FolderLedger:
             claimed_at=claim.at if claim else None,
             ending=contents.ending,
             ended_at=contents.ended_at,
+            facts=contents.facts,
         )
 
     def _move_to_history(self, path: Path) -> None:
@@ -340,6 +342,12 @@ class FolderJournal:
         with self._writing("note that an instance stays"):
             self._check_open()
             self._append(keep_line(now()))
+
+    def note(self, facts: Facts) -> None:
+        """Note what became known of the instance."""
+        with self._writing("note what is known of an instance"):
+            self._check_open()
+            self._append(facts_line(facts, now()))
 
     def end(self, how: Ending) -> None:
         """Note how it ended, and let go of it. Idempotent."""

@@ -23,7 +23,7 @@ from ._memory_ledger import MemoryLedger
 from ._mounts import network_type
 from ._printing import printable
 from .errors import LedgerError
-from .ledger import Ending, Intent, Journal, Ledger, SpecLock, StartRecord
+from .ledger import Ending, Facts, Intent, Journal, Ledger, SpecLock, StartRecord
 
 __all__ = ["Kept", "UsualLedger", "account_key", "is_in_folder", "memory_of", "open_ledger", "where_kept"]
 
@@ -379,6 +379,10 @@ class PlacedJournal:
     def keep(self) -> None:
         """Note that the instance stays when its lease ends."""
         self._journal.keep()
+
+    def note(self, facts: Facts) -> None:
+        """Note what became known of the instance."""
+        self._journal.note(facts)
 
     def end(self, how: Ending) -> None:
         """Note how it ended, and let go of it. Idempotent."""

@@ -1,4 +1,4 @@
-"""The reads that decisions rest on: instances, whether one is gone, and models."""
+"""The reads that decisions rest on: instances, whether one is gone, models, and the balance."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ._keeper import is_in_job
 from ._retry import ATTEMPTS
 from ._watch import LONGEST_INTERVAL, Poller
 from .errors import APIError, DecodeError, InferleaseError, NotFoundError
-from .objects import InstanceState, ModelDetail
+from .objects import Balance, InstanceState, ModelDetail
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "decode_ids"]
 
 # How long a new instance may be unknown to the server's reads.
 GRACE = 30.0
@@ -115,6 +115,12 @@ class Lookup:
             attempts=attempts,
         )
 
+    async def balance(self) -> Balance:
+        """What is left on the account."""
+        return await self._exchange.read(
+            _requests.GET_BALANCE, lambda payload: decode(self._converter, payload, Balance, "balance")
+        )
+
     async def _is_listed(self, instance_id: str, attempts: int) -> bool:
         listing = await self.list(attempts=attempts)
         return instance_id in {state.instance_id for state in listing} | {bad.id for bad in listing.invalid}
@@ -178,6 +184,14 @@ class Lookup:
             except InferleaseError as error:
                 seen[instance_id] = error
         return seen
+
+
+def decode_ids(converter: Converter, payload: object) -> list[str]:
+    """The ids that an answer about many instances names; some name none where nothing was done."""
+    raw = _protocol.member(payload, "instance_ids", optional=True)
+    if raw is not None and not isinstance(raw, list):
+        raise DecodeError(f"instance_ids: expected a list, found {type(raw).__name__}", path="instance_ids")
+    return [] if raw is None else decode(converter, raw, list[str], "instance_ids")
 
 
 def _unclear(instance_id: str, error: InferleaseError) -> DecodeError:

@@ -11,7 +11,7 @@ from attrs import evolve
 from ._locked_files import at_rest
 from ._printing import printable
 from .errors import LedgerError
-from .ledger import Ending, Intent, StartRecord, now
+from .ledger import Ending, Facts, Intent, StartRecord, now
 
 __all__ = ["MemoryJournal", "MemoryLedger", "MemorySpecLock"]
 
@@ -104,6 +104,11 @@ class MemoryJournal:
         """Note that the instance stays when its lease ends."""
         with at_rest:
             self._note(evolve(self._record(), is_kept=True))
+
+    def note(self, facts: Facts) -> None:
+        """Note what became known of the instance."""
+        with at_rest:
+            self._note(evolve(self._record(), facts=facts))
 
     def end(self, how: Ending) -> None:
         """Note how it ended, and let go of it. Idempotent."""

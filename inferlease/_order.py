@@ -9,13 +9,18 @@ from typing import Any, Literal, TypeVar
 from attrs import frozen
 
 from . import _keeper
+from ._cost import Meter
+from ._limits import Limits, TimedLimit
 from .errors import InferleaseError
 from .ledger import Journal
 from .objects import InstanceArgs
+from .pricing import PriceList
 
 __all__ = ["Claim", "Order"]
 
 T = TypeVar("T")
+
+NO_LIMITS = Limits()
 
 
 @frozen(eq=False)
@@ -39,13 +44,20 @@ class Order:
     Args:
         choices: What to start; each but the first only if the one before was refused.
         kind: Whether a lease will own it.
+        label: For whoever pays.
+        limits: Of the lease.
         deadline: Monotonic time after which nothing is sent again; `None` for none.
         guard: Whether it must be guarded, or must not; `None` where it can be.
         on_claim: Called once it is known what was started.
+        on_sent: Called just before it is sent, with what counts its cost from there on.
 
     Attributes:
         args: The choice that is being tried.
         claim: What was started, as soon as that is known.
+        resolved: The same, with the server's defaults as far as they are known.
+        timed: The limits that are reached after some time, the first one first.
+        balance: What was on the account before the start, if `limits` has a say in it.
+        meter: Counts the cost of what was sent, from the first time on that it may have been carried out.
         is_doubtful: Whether any start that was sent may have been carried out although no answer says so.
     """
 
@@ -54,20 +66,41 @@ class Order:
         choices: tuple[InstanceArgs, ...],
         kind: Literal["lease", "start"],
         *,
+        label: str | None = None,
+        limits: Limits = NO_LIMITS,
         deadline: float | None = None,
         guard: bool | None = None,
         on_claim: Callable[[Claim], None],
+        on_sent: Callable[[Meter], None],
     ) -> None:
         self.choices: tuple[InstanceArgs, ...] = choices
         self.args: InstanceArgs = choices[0]
         self.kind: Literal["lease", "start"] = kind
+        self.label = label
+        self.limits = limits
+        self.timed: tuple[TimedLimit, ...] = ()
+        self.balance: float | None = None
         self.deadline: float | None = deadline
         self.guard: bool | None = guard
         self.claim: Claim | None = None
         self.is_doubtful = False
+        self.resolved = self.args
+        self.meter: Meter | None = None
         self._on_claim = on_claim
+        self._on_sent = on_sent
         self._given_up = False
         self._preparing: asyncio.Task[Any] | None = None
+
+    def choose(self, args: InstanceArgs) -> None:
+        """This is tried now; whatever was tried before was refused."""
+        self.args = self.resolved = args
+        self.meter = None
+
+    def sent(self, prices: PriceList) -> None:
+        """It is about to be sent. What is sent again counts from the first time on."""
+        if self.meter is None:
+            self.meter = Meter(prices, self.resolved)
+            self._on_sent(self.meter)
 
     def claimed(self, claim: Claim) -> None:
         """This is what was started."""

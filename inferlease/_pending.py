@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import threading
 import time
 import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from . import _keeper, _sigterm
+from ._cost import Meter, tell_every_hour
 from ._keeper import Job, Jobs
-from ._order import Claim, Order
+from ._limits import Limits, enforce, watch_balance
+from ._order import NO_LIMITS, Claim, Order
 from ._release import Releaser
 from ._start import Starter
-from .errors import InferleaseError, StartOutcomeUnknownError
+from .errors import InferleaseError, LeaseLimitError, StartOutcomeUnknownError
+from .ledger import Ending
+from .money import Price, Receipt
 from .objects import InstanceArgs, InstanceState
-from .pricing import Price
 
 __all__ = ["PendingStart"]
 
@@ -39,6 +45,12 @@ class PendingStart:
         release_timeout: Seconds that undoing it may take, from the answer on.
         timeout: Seconds after which it is not sent again.
         guard: Whether it must be guarded, or must not; `None` where it can be.
+        label: For whoever pays.
+        limits: What a lease may cost and take: once one is reached, the start is undone.
+        on_limit: Called on the keeper then.
+
+    Attributes:
+        limit: The limit that was reached, if one was.
     """
 
     def __init__(
@@ -53,8 +65,13 @@ class PendingStart:
         release_timeout: float,
         timeout: float | None,
         guard: bool | None,
+        label: str | None = None,
+        limits: Limits = NO_LIMITS,
+        on_limit: Callable[[], object] = lambda: None,
     ) -> None:
         self.is_lease = is_lease
+        self.limit: LeaseLimitError | None = None
+        self._on_limit = on_limit
         self._starter = starter
         self._releaser = releaser
         self._jobs = jobs
@@ -67,12 +84,16 @@ class PendingStart:
         self._is_kept = False
         self._was_stopped = False
         self._release: Job[InstanceState | None] | None = None
+        self._watching: set[asyncio.Task[None]] = set()
         self._order = Order(
             choices,
             "lease" if is_lease else "start",
+            label=label,
+            limits=limits,
             deadline=None if timeout is None else self._began + timeout,
             guard=guard,
             on_claim=self._claimed,
+            on_sent=self._sent,
         )
         self._job: Job[InstanceState] = Job(
             lambda: starter.start(self._order),
@@ -100,14 +121,83 @@ class PendingStart:
         """Whether it is undone: stopped, or given up before it was sent, or its release has failed."""
         return self._release is not None and self._release.done
 
+    @property
+    def meter(self) -> Meter | None:
+        """Counts its cost, once it was sent."""
+        return self._order.meter
+
+    def receipt(self) -> Receipt | None:
+        """What it came to, once it is undone; `None` if nothing was started, as far as is known."""
+        claim, meter = self._order.claim, self._order.meter
+        return meter.receipt(claim.instance_id, self._order.label) if claim and meter and self.is_over else None
+
+    def _sent(self, meter: Meter) -> None:
+        """It is billed from here on, as far as anybody knows. Runs on the keeper."""
+        self._unwatch()
+        order, limits = self._order, self._order.limits
+        if not self.is_lease:
+            return
+        if not limits.are_set:
+            self._watch(tell_every_hour(meter, lambda: self._name()[0]))
+        if order.timed:
+            self._watch(enforce(order.timed, meter, self._name, self._reached))
+        if limits.min_balance is not None and order.balance is not None:
+            self._watch(
+                watch_balance(self._starter.lookup, limits.min_balance, order.balance, self._name, self._reached)
+            )
+
+    def _reached(self, limit: LeaseLimitError) -> None:
+        """A limit is reached: it is stopped, whatever its user does."""
+        with self._lock:
+            if self._release is not None:
+                return  # it ends anyway
+            self.limit = limit
+        log.warning("%s", limit)
+        self.undo(even_kept=True)
+        self._on_limit()
+
+    def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+    def _unwatch(self) -> None:
+        for task in list(self._watching):
+            task.cancel()
+
+    def _name(self) -> tuple[str, str | None]:
+        """What it is about: in words, and by its id."""
+        claim = self._order.claim
+        if claim is None:
+            return f"a lease of {self._order.args.model_id}", None
+        return f"instance {claim.instance_id}", claim.instance_id
+
+    def note_usable(self) -> None:
+        """Have the ledger remember what is known by now."""
+        self._jobs.submit(self._note, bound=_WRITING)
+
+    async def _note(self) -> None:
+        claim, meter = self._order.claim, self._order.meter
+        if claim is not None and meter is not None:
+            await self._starter.ledger.note(claim.journal, meter.facts())
+
     def _claimed(self, claim: Claim) -> None:
         self._starter.lookup.own(claim.instance_id, self._seen_stopped)
 
     def _seen_stopped(self) -> None:
         """Its first stop ends the lease of an instance: whoever starts it again owns that."""
         claim, self._was_stopped = self._order.claim, True
+        self._meter_stop()
         if claim is not None and self.is_ours:
-            self._jobs.submit(lambda: self._starter.ledger.end(claim.journal, "stopped"), bound=_WRITING)
+            self._jobs.submit(lambda: self._end(claim, "stopped"), bound=_WRITING)
+
+    async def _end(self, claim: Claim, how: Ending) -> None:
+        await self._note()
+        await self._starter.ledger.end(claim.journal, how)
+
+    def _meter_stop(self) -> None:
+        if self._order.meter is not None:
+            self._order.meter.stop()
 
     async def taken(self) -> InstanceState:
         """The started instance, which is the caller's from here on; a cancellation undoes the start."""
@@ -123,6 +213,11 @@ class PendingStart:
         finally:
             _keeper.forget_at_exit(self)
         return state
+
+    @property
+    def state(self) -> InstanceState:
+        """The started instance, once it is known."""
+        return self._job.result()
 
     async def wait(self) -> InstanceState:
         """The started instance, which still is to be undone."""
@@ -192,6 +287,7 @@ class PendingStart:
         # What only prepares the start is not waited for.
         self._order.abandon()
         await self.instance_id()
+        self._unwatch()
         claim = self._order.claim
         if claim is None:
             self._raise_if_unknown()
@@ -213,13 +309,15 @@ class PendingStart:
         return state is not None and not state.is_stopped
 
     async def _leave(self, claim: Claim, why: str) -> None:
-        await self._starter.ledger.end(claim.journal, "handed over")
+        await self._end(claim, "handed over")
         args = self._order.args if self._job.error() is not None else self._job.result().instance_args
         note = await self._starter.announcer.cost_note(claim.instance_id, args)
         log.warning("instance %s %s%s", claim.instance_id, why, note)
 
     async def _released(self, claim: Claim) -> InstanceState | None:
         self._release_deadline = time.monotonic() + self._release_timeout
+        # The deletion that follows is not billed.
+        self._starter.lookup.own(claim.instance_id, self._meter_stop)
         try:
             state = await self._releaser.release(
                 claim.instance_id, delete=self._delete and claim.is_answered, timeout=self._release_timeout
@@ -227,7 +325,10 @@ class PendingStart:
         except InferleaseError as error:
             log.warning("%s", error)
             raise
-        await self._starter.ledger.end(claim.journal, "stopped")
+        finally:
+            self._starter.lookup.disown(claim.instance_id)
+        self._meter_stop()
+        await self._end(claim, "stopped")
         price = f", at most {price}" if (price := self._price()) is not None else ""
         log.info("instance %s stopped after %.0f s%s", claim.instance_id, time.monotonic() - self._began, price)
         return state

@@ -16,6 +16,7 @@ from .objects import InstanceArgs
 
 MAX_WORKERS = 8
 MAX_SECONDS = 1_000_000_000
+MAX_LABEL = 200
 BILLING_INTERVALS = ("per_minute", "per_hour")
 
 
@@ -73,6 +74,15 @@ def checked_seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_SECONDS:
         raise InvalidArgumentError(f"{name}={value!r:.80} is not a positive number of seconds up to {MAX_SECONDS:,}")
     return float(value)
+
+
+def checked_label(value: object) -> str | None:
+    """`value`, if it may be a label; raises InvalidArgumentError otherwise."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_LABEL or not value.isprintable():
+        raise InvalidArgumentError(f"label={value!r:.80} is not a text of 1 to {MAX_LABEL} printable characters")
+    return value
 
 
 def checked_model(name: str) -> str:

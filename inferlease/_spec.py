@@ -7,9 +7,10 @@ import json
 from attrs import evolve
 
 from ._requests import sent_arguments
+from .money import DEFAULT_INTERVAL
 from .objects import InstanceArgs, ModelDetail
 
-__all__ = ["fits", "is_of_spec", "lacks_an_argument", "may_fit", "resolve", "spec_key"]
+__all__ = ["fits", "is_of_spec", "lacks_an_argument", "may_fit", "resolve", "spec_key", "with_defaults"]
 
 # The server's default where the configuration allows more.
 _DEFAULT_CONTEXT = 32_000
@@ -23,12 +24,13 @@ def resolve(asked: InstanceArgs, model: ModelDetail) -> InstanceArgs:
     if context is None and hardware in model.configs:
         longest = model.configs[hardware].params.get(_MAX_LENGTH)
         context = min(_DEFAULT_CONTEXT, longest) if type(longest) is int else None
+    return with_defaults(evolve(asked, hardware_type_id=hardware, context_length=context))
+
+
+def with_defaults(asked: InstanceArgs) -> InstanceArgs:
+    """`asked`, with those of the server's defaults that depend on no model."""
     return evolve(
-        asked,
-        hardware_type_id=hardware,
-        context_length=context,
-        billing_interval=asked.billing_interval or "per_minute",
-        num_workers=asked.num_workers or 1,
+        asked, billing_interval=asked.billing_interval or DEFAULT_INTERVAL, num_workers=asked.num_workers or 1
     )
 
 

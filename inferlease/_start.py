@@ -6,6 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Protocol, cast
 
 from attrs import field, frozen
@@ -17,10 +18,12 @@ from ._candidates import baseline
 from ._capacity import Capacity, none_available
 from ._exchange import Exchange, Look
 from ._late import LateStarts
+from ._limits import require_balance, timed
 from ._lookup import Lookup
 from ._order import Claim, Order
 from ._protocol import REFUSALS, Action, Answer
 from ._reconcile import Reconciler
+from ._requests import MAX_SECONDS
 from ._retry import Settled
 from ._spec import resolve, spec_key
 from .errors import (
@@ -32,7 +35,7 @@ from .errors import (
     StartOutcomeUnknownError,
     StartRefusedError,
 )
-from .ledger import Intent, Journal
+from .ledger import Intent, Journal, now
 from .objects import InstanceArgs, InstanceState, ModelDetail
 from .pricing import PriceList
 
@@ -109,7 +112,7 @@ class Starter:
         self.prices.fetch_soon()
         refusals: list[StartRefusedError] = []
         for args in order.choices:
-            order.args = args
+            order.choose(args)
             try:
                 return await self._start(order)
             except StartRefusedError as refusal:
@@ -135,22 +138,34 @@ class Starter:
 
     async def _start(self, order: Order) -> InstanceState:
         """Start the choice that is being tried."""
-        spec = await order.prepare(self._spec(order.args))
+        order.resolved = await order.prepare(self._resolved(order.args))
+        spec = spec_key(order.resolved)
+        await order.prepare(self._check_limits(order))
         for left in reversed(range(POSTS)):
             journal, settled, state = await self._post(order, spec)
             if state is None:
                 state = await self._reconciled(order, journal, settled, is_last=not left)
             if state is not None:
+                if order.meter is not None:
+                    order.meter.learn(state.instance_args)
                 self.announcer.up(state, "started")
                 return state
         raise AssertionError("the last start was neither found nor told")
 
-    async def _spec(self, args: InstanceArgs) -> str:
-        """Key of what the server would start; of what was asked for where its defaults have never been read."""
+    async def _check_limits(self, order: Order) -> None:
+        """See when the limits are reached. Raises where one can't be kept to, or is reached already."""
+        limits = order.limits
+        price = await self.prices.required(order.resolved) if limits.max_cost is not None else None
+        order.timed = timed(limits, order.resolved, price)
+        if limits.min_balance is not None:
+            order.balance = await require_balance(self.lookup, limits.min_balance)
+
+    async def _resolved(self, args: InstanceArgs) -> InstanceArgs:
+        """What the server would start; what was asked for where its defaults have never been read."""
         with contextlib.suppress(InferleaseError):
             self.models[args.model_id] = await self.lookup.model(args.model_id)
         model = self.models.get(args.model_id)
-        return spec_key(args if model is None else resolve(args, model))
+        return args if model is None else resolve(args, model)
 
     async def _post(self, order: Order, spec: str) -> tuple[Journal, Settled[InstanceState], InstanceState | None]:
         """Ask for the start, once: what was started, `None` if that is not known."""
@@ -178,6 +193,7 @@ class Starter:
         return journal, settled, None
 
     def _intent(self, order: Order, spec: str, known: frozenset[str], foreign: frozenset[str]) -> Intent:
+        at, limit = now(), order.timed[0].seconds if order.timed else None
         return Intent(
             spec=spec,
             args=order.args,
@@ -187,6 +203,11 @@ class Starter:
             exclusive=self.rules.exclusive,
             settle_time=self.rules.settle_time,
             late_window=self.rules.late_window,
+            at=at,
+            label=order.label,
+            price=self.prices.known(order.resolved),
+            limit=limit,
+            deadline=None if limit is None else at + timedelta(seconds=min(limit, MAX_SECONDS)),
         )
 
     async def _sent(self, order: Order, journal: Journal) -> Settled[InstanceState]:
@@ -194,6 +215,7 @@ class Starter:
             await self.ledger.end(journal, "refused")
             raise order.given_up()
         request = _requests.start(order.args)
+        order.sent(self.prices)
         try:
             return await self.exchange.settle(request, self.lookup.decode_instance, is_wanted=lambda: order.is_wanted)
         except BaseException:

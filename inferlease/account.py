@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ._convert import decode
 from ._core import Core
-from ._requests import GET_BALANCE
 from .objects import Balance
 
 __all__ = ["Account"]
@@ -27,7 +25,4 @@ class Account:
             ConfigurationError: There are no credentials.
             AuthenticationError: The credentials were not accepted.
         """
-        return await self._core.exchange.read(GET_BALANCE, self._decode)
-
-    def _decode(self, payload: object) -> Balance:
-        return decode(self._core.converter, payload, Balance, "balance")
+        return await self._core.lookup.balance()

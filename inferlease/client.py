@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib import import_module
 from ssl import SSLContext
 from types import TracebackType
@@ -21,14 +22,16 @@ from ._auth import Credentials, InferenceKey
 from ._capacity import Capacity
 from ._convert import make_converter
 from ._core import Core
+from ._costs import checked_by, grouped
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
 from ._late import LateStarts
+from ._limits import checked_limits
 from ._lookup import Lookup
 from ._probe import Probe
 from ._reconcile import Reconciler
 from ._release import Releaser
-from ._requests import checked_seconds
+from ._requests import checked_label, checked_seconds
 from ._start import Starter, StartRules
 from ._transport import Transport, require_asyncio
 from .account import Account
@@ -37,10 +40,12 @@ from .hardware_types import HardwareTypes
 from .instances import Instances, OnProgress
 from .lease import Lease, LeaseOptions
 from .leases import Leases
-from .ledger import LedgerPlace
+from .ledger import LedgerPlace, StartRecord, now
 from .models import Models
+from .money import CostGroup, GroupBy, Quote
 from .objects import InstanceState
 from .pricing import PriceList
+from .quotes import quoted
 
 __all__ = ["Client"]
 
@@ -188,6 +193,10 @@ class Client:
         keep: bool = False,
         wait_for_capacity: float | None = None,
         guard: bool | None = None,
+        max_cost: float | None = None,
+        max_duration: float | None = None,
+        min_balance: float | None = None,
+        label: str | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -215,6 +224,12 @@ class Client:
             guard: Whether a small process of its own stops the instance if this process is killed. `None`: where
                 the platform has what that takes, unless `INFERLEASE_GUARD=0`; `True`: the lease is refused where
                 it can't be had; `False`: no.
+            max_cost: What the lease may cost at most, in the currency of the price; the upper bound counts. At the
+                limit the instance is stopped, and LeaseLimitError is raised.
+            max_duration: Seconds that it may take at most, from the start call on. `INFERLEASE_MAX_COST` and
+                `INFERLEASE_MAX_DURATION` hold for every lease; arguments may only lower them.
+            min_balance: What has to stay on the account; looked at before the start, then every minute.
+            label: For `costs`: any text of up to 200 printable characters.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -238,8 +253,74 @@ class Client:
                 None if wait_for_capacity is None else checked_seconds("wait_for_capacity", wait_for_capacity)
             ),
             guard=guard,
+            label=checked_label(label),
+            limits=checked_limits(max_cost, max_duration, min_balance),
         )
         return Lease(self._core, self.instances, choices, options)
+
+    async def quote(
+        self,
+        model: str,
+        hardware_type_id: str | Sequence[str] | None = None,
+        num_workers: int | None = None,
+        duration: float | None = None,
+        billing_interval: str | None = None,
+    ) -> Quote:
+        """What a model would cost on each hardware type that serves it, the cheapest available first.
+
+        All figures are estimates, upper bounds beside the listed price; `assumption` says what they rest on. Needs no
+        credentials, but without them nothing is known of the balance and how long it lasts.
+
+        Example:
+            print(await client.quote("meta-llama/Llama-3.1-8B-Instruct", num_workers=2, duration=3600))
+
+        Args:
+            model: Hugging Face name (`org/model`) or model id (`org--model`).
+            hardware_type_id: Only this type, or these; by default all that serve the model.
+            num_workers: From 1 (default) to 8.
+            duration: Seconds to tell the cost of, from the start call to the stop.
+            billing_interval: `per_minute` (default) or `per_hour`; `duration` is rounded up to it.
+
+        Raises:
+            InvalidArgumentError: An argument is refused, such as hardware that does not serve the model.
+            NotFoundError: There is no such model.
+            APIError: The server answered with an error.
+            TransportError: No answer arrived.
+        """
+        choices = _requests.start_choices(
+            model, hardware_type_id=hardware_type_id, billing_interval=billing_interval, num_workers=num_workers
+        )
+        seconds = None if duration is None else checked_seconds("duration", duration)
+        require_asyncio()
+        return await quoted(self._core, choices, seconds)
+
+    async def costs(self, since: float = 604_800.0, by: GroupBy = "label") -> list[CostGroup]:
+        """What the leases that the ledger remembers have cost, at most: living ones, and those that ended since.
+
+        A lease counts whole, up to its release or up to now, whatever was billed after it was handed over with `keep`.
+
+        Example:
+            for group in await client.costs(since=86400, by="model"):
+                print(group.name, group.leases, group.amounts, group.unknown)
+
+        Args:
+            since: Seconds to look back; by default a week.
+            by: `label`, `model`, `hardware` or `day`.
+
+        Raises:
+            InvalidArgumentError: An argument is refused.
+            ConfigurationError: There are no credentials, which tell whose leases to look for.
+            LedgerError: The ledger can't be read.
+        """
+        seconds, by, at, ledger = checked_seconds("since", since), checked_by(by), now(), self._core.ledger
+
+        async def read() -> list[StartRecord]:
+            # In this order: what ends meanwhile is seen twice rather than never.
+            records = {record.intent.journal: record for record in await ledger.open_records()}
+            past = await ledger.past_records(at - timedelta(seconds=seconds))
+            return list((records | {record.intent.journal: record for record in past}).values())
+
+        return grouped(await self._core.carry("reading the ledger", read), by, at)
 
     async def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from .objects import HardwareType, InstanceState
@@ -19,6 +19,7 @@ __all__ = [
     "InstanceGoneError",
     "InstanceStoppedError",
     "InvalidArgumentError",
+    "LeaseLimitError",
     "LedgerError",
     "NoCapacityError",
     "NotFoundError",
@@ -174,6 +175,30 @@ class InstanceGoneError(InferleaseError):
 
 class LedgerError(InferleaseError):
     """The ledger can't be written or read; the message says where it is and what to change."""
+
+
+class LeaseLimitError(InferleaseError):
+    """A lease reached a limit and is stopped, or its limit can't be kept to and nothing was started.
+
+    Attributes:
+        limit: `max_cost`, `max_duration` or `min_balance`.
+        value: The limit: an amount of money, or seconds.
+        reached: What was reached when it was stopped; `None` if that is unknown, or nothing was started.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: Literal["max_cost", "max_duration", "min_balance"],
+        value: float,
+        reached: float | None = None,
+        instance_id: str | None = None,
+    ) -> None:
+        super().__init__(message, instance_id=instance_id)
+        self.limit: Literal["max_cost", "max_duration", "min_balance"] = limit
+        self.value = value
+        self.reached = reached
 
 
 class APIError(InferleaseError):

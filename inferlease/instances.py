@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol, Self, TypeAlias
+from typing import ClassVar, Protocol, Self, TypeAlias
 
 from attrs import define
 
 from . import _requests
-from ._convert import Listing, decode
+from ._convert import Listing
 from ._core import Core
+from ._cost import Meter
 from ._ensure import choose
-from ._protocol import Action, member
+from ._lookup import decode_ids
+from ._protocol import Action
 from ._spec import resolve
 from ._wait import Wait, watch
-from .errors import DecodeError, DetachedInstanceError
+from .errors import DetachedInstanceError
+from .money import CostEstimate
 from .objects import InstanceArgs, InstanceEvent, InstanceState
 
 __all__ = ["Instance", "Instances"]
@@ -29,7 +32,7 @@ class _Port(Protocol):
 
     async def _read(self, instance: Instance) -> None: ...
     async def _stop(self, instance_id: str) -> InstanceState | None: ...
-    async def _restart(self, instance_id: str) -> InstanceState: ...
+    async def _restart(self, instance_id: str) -> tuple[InstanceState, Meter]: ...
     async def _delete(self, instance_id: str) -> None: ...
     async def _wait_until_running(
         self,
@@ -52,10 +55,26 @@ class Instance(InstanceState):
     `DetachedInstanceError`.
     """
 
-    def _bind(self, port: _Port) -> Self:
-        # Not an attrs attribute: it takes no part in equality, repr, pickling or unstructuring.
+    _meter: ClassVar[Meter | None] = None
+
+    # What is bound is no attrs attribute: it takes no part in equality, repr, pickling or unstructuring.
+    def _bind(self, port: _Port, meter: Meter | None) -> Self:
         self.__dict__["_port"] = port
+        self.__dict__["_meter"] = meter
         return self
+
+    def _assign(self, other: InstanceState) -> None:
+        super()._assign(other)
+        if self._meter is not None and self.is_stopped:
+            self._meter.stop()
+
+    @property
+    def cost(self) -> CostEstimate | None:
+        """What it has cost since this client started it: an estimate that says what it assumes.
+
+        `None` where its price is unknown, or the time of its start, as of an object that did not start it.
+        """
+        return self._meter.estimate() if self._meter is not None else None
 
     def _client(self) -> _Port:
         port: _Port | None = self.__dict__.get("_port")
@@ -97,7 +116,11 @@ class Instance(InstanceState):
             OutcomeUnknownError: The restart may or may not have arrived.
             APIError: The server refused.
         """
-        self._assign(await self._client()._restart(self.instance_id))
+        was_stopped = self.is_stopped
+        state, meter = await self._client()._restart(self.instance_id)
+        if was_stopped:
+            self.__dict__["_meter"] = meter
+        self._assign(state)
         return self
 
     async def delete(self) -> None:
@@ -262,7 +285,7 @@ class Instances:
         if found is None:
             return await self._start(choices)
         if found.is_stopped:
-            return self._instance(await self._restart(found.instance_id))
+            return self._instance(*await self._restart(found.instance_id))
         # A start may have made it that never reached its caller: from here on it is this one's.
         taken = found.instance_id
         await self._core.carry("the ledger", lambda: self._core.recovery.close_dead(taken, "handed over"))
@@ -293,7 +316,8 @@ class Instances:
 
     async def restart(self, instance_id: str) -> Instance:
         """Restart by id, as `Instance.restart` does."""
-        return self._instance(await self._restart(instance_id))
+        state, _ = await self._restart(instance_id)
+        return self._instance(state)
 
     async def delete(self, instance_id: str) -> None:
         """Delete by id, as `Instance.delete` does."""
@@ -320,26 +344,21 @@ class Instances:
         return await self._core.carry("the deletion of all instances", lambda: self._bulk(request))
 
     async def _bulk(self, request: _requests.Request) -> Ids:
-        settled = await self._core.exchange.settle(request, self._decode_ids)
+        settled = await self._core.exchange.settle(request, lambda payload: decode_ids(self._core.converter, payload))
         if settled.action is not Action.DONE:
             raise self._core.exchange.error(request, settled)
         return settled.value or []
 
-    def _decode_ids(self, payload: object) -> Ids:
-        raw = member(payload, "instance_ids", optional=True)
-        if raw is not None and not isinstance(raw, list):
-            raise DecodeError(f"instance_ids: expected a list, found {type(raw).__name__}", path="instance_ids")
-        return [] if raw is None else decode(self._core.converter, raw, list[str], "instance_ids")
-
     # ---- what an instance asks of its client ---------------------------------------------------------
 
-    def _instance(self, state: InstanceState) -> Instance:
+    def _instance(self, state: InstanceState, meter: Meter | None = None) -> Instance:
         return Instance(
             state.instance_id, state.base_url, state.instance_args, state.instance_status, state.worker_statuses
-        )._bind(self)
+        )._bind(self, meter)
 
     async def _start(self, choices: tuple[InstanceArgs, ...], wait_for_capacity: float | None = None) -> Instance:
-        return self._instance(await self._core.take(choices, wait_for_capacity=wait_for_capacity))
+        start = await self._core.take(choices, wait_for_capacity=wait_for_capacity)
+        return self._instance(start.state, start.meter)
 
     async def _read(self, instance: Instance) -> None:
         instance._assign(await self._core.lookup.get(instance.instance_id))
@@ -348,17 +367,8 @@ class Instances:
         _requests.checked_id(instance_id)
         return await self._core.carry(f"the stop of {instance_id}", lambda: self._core.releaser.stop(instance_id))
 
-    async def _restart(self, instance_id: str) -> InstanceState:
-        _requests.checked_id(instance_id)
-        state = await self._core.carry(f"the restart of {instance_id}", lambda: self._restarted(instance_id))
-        self._core.lookup.poller().outdate(instance_id)
-        return state
-
-    async def _restarted(self, instance_id: str) -> InstanceState:
-        state = await self._core.starter.restart(instance_id)
-        # What a dead process had leased ended with its stop: from here on it is the caller's.
-        await self._core.recovery.close_dead(instance_id, "stopped")
-        return state
+    async def _restart(self, instance_id: str) -> tuple[InstanceState, Meter]:
+        return await self._core.restart(_requests.checked_id(instance_id))
 
     async def _delete(self, instance_id: str) -> None:
         _requests.checked_id(instance_id)
@@ -389,6 +399,8 @@ class Instances:
             advice=advice,
         )
         state = await wait.until_running(self._core.probe if probe else None)
+        if instance._meter is not None:
+            instance._meter.usable()
         self._core.announcer.change(state, "usable", wait.elapsed)
 
     async def _wait_until_stopped(self, instance: Instance, timeout: float) -> None:

@@ -12,11 +12,13 @@ from attrs import frozen
 from . import _keeper, _sigterm
 from ._capacity_wait import CapacityWait
 from ._core import Core
+from ._limits import Holder, Interruption, Limits
 from ._pending import PendingStart
 from ._transport import require_asyncio
-from .errors import InferleaseError, NoCapacityError, WaitTimeoutError
+from .errors import InferleaseError, LeaseLimitError, NoCapacityError, WaitTimeoutError
 from .guard import require_possible
 from .instances import Instance, Instances, OnProgress
+from .money import Receipt
 from .objects import InstanceArgs, InstanceState
 
 __all__ = ["Lease"]
@@ -35,6 +37,8 @@ class LeaseOptions:
     keep: bool
     wait_for_capacity: float | None
     guard: bool | None
+    label: str | None
+    limits: Limits
 
 
 class Lease:
@@ -63,11 +67,20 @@ class Lease:
         self._wait: CapacityWait | None = None
         self._start: PendingStart | None = None
         self._instance: Instance | None = None
+        self._holder = Holder()
 
     @property
     def instance(self) -> Instance | None:
         """The leased instance, once it was started; after the release as it was last seen."""
         return self._instance
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What the lease came to, once the release is over; an estimate that says what it assumes.
+
+        `None` before that, and where nothing was started.
+        """
+        return self._start.receipt() if self._start is not None else None
 
     async def acquire(self) -> Instance:
         """Start the instance and wait until it is usable. If that fails, it is released before this raises.
@@ -79,6 +92,7 @@ class Lease:
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
             InstanceGoneError: It no longer exists.
+            LeaseLimitError: A limit was reached, or can't be kept to; where nothing was started, it says so.
             ConfigurationError: Credentials are missing, or with `probe` the key for inference; or with `guard=True`
                 there can be no guard.
             APIError: The server refused for another reason, such as a PaymentRequiredError.
@@ -93,9 +107,10 @@ class Lease:
             require_possible()
         options = self._options
         self._is_acquired = True
+        interruption = self._holder.interruption = Interruption()
         try:
             start, began, state = await self._started()
-            instance = self._instance = self._instances._instance(state)
+            instance = self._instance = self._instances._instance(state, start.meter)
             await self._instances._wait_until_running(
                 instance,
                 timeout=options.timeout,
@@ -105,11 +120,22 @@ class Lease:
                 began=began,
                 advice="the lease stops it",
             )
+            start.note_usable()
             if options.keep:
                 await start.keep()
         except BaseException as error:
-            await self._leave(error, even_kept=True)
-            raise
+            is_ours = interruption.left(error)
+            self._holder.interruption = None
+            limit = self._limit() if is_ours or isinstance(error, InferleaseError) else None
+            await self._leave(limit or error, even_kept=True)
+            if limit is None:
+                raise
+            raise limit from error
+        interruption.left(None)
+        self._holder.interruption = None
+        if (limit := self._limit()) is not None:  # reached just now
+            await self._leave(limit, even_kept=True)
+            raise limit
         _keeper.call_unless_delivered(lambda: self._core.undo(start, even_kept=True))
         return instance
 
@@ -129,6 +155,9 @@ class Lease:
                 release_timeout=options.release_timeout,
                 timeout=options.timeout,
                 guard=options.guard,
+                label=options.label,
+                limits=options.limits,
+                on_limit=self._holder.interrupt,
             )
             _sigterm.hold(start)
             began = time.monotonic()
@@ -162,12 +191,20 @@ class Lease:
         A caller that is cancelled or interrupted no longer waits; the release goes on.
 
         Raises:
+            LeaseLimitError: The lease reached a limit and was stopped because of that.
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
             StartOutcomeUnknownError: It is not known whether there is one: the error has the candidates.
         """
         if self._wait is not None:
             self._wait.give_up()
+        if (limit := self._limit()) is not None:
+            await self._leave(limit)
+            raise limit
         await self._release(even_kept=False)
+
+    def _limit(self) -> LeaseLimitError | None:
+        """The limit that was reached, if one was."""
+        return self._start.limit if self._start is not None and self._start.is_ours else None
 
     async def _release(self, *, even_kept: bool) -> None:
         start = self._start
@@ -197,7 +234,13 @@ class Lease:
                 error.add_note(str(trouble))
 
     async def __aenter__(self) -> Instance:
-        return await self.acquire()
+        instance = await self.acquire()
+        # The body of a synchronous `with` runs elsewhere, and can't be interrupted.
+        if not _keeper.is_here():
+            self._holder.interruption = Interruption()
+            if self._limit() is not None:  # reached meanwhile
+                self._holder.interrupt()
+        return instance
 
     async def __aexit__(
         self,
@@ -205,9 +248,17 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            await self.release()
+        interruption, self._holder.interruption = self._holder.interruption, None
+        is_ours = interruption is not None and interruption.left(error)
+        limit = self._limit()
+        if error is None or (is_ours and limit is not None):
+            try:
+                await self.release()
+            except LeaseLimitError as reached:
+                raise reached from error
         else:
+            if limit is not None and limit is not error:
+                error.add_note(str(limit))
             await self._leave(error)
 
     def __del__(self) -> None:

@@ -14,9 +14,22 @@ from typing import Literal, Protocol, TypeAlias
 
 from attrs import field, frozen
 
+from .money import Price
 from .objects import InstanceArgs
 
-__all__ = ["Ending", "Intent", "Journal", "Kind", "Ledger", "LedgerPlace", "Owner", "SpecLock", "StartRecord", "now"]
+__all__ = [
+    "Ending",
+    "Facts",
+    "Intent",
+    "Journal",
+    "Kind",
+    "Ledger",
+    "LedgerPlace",
+    "Owner",
+    "SpecLock",
+    "StartRecord",
+    "now",
+]
 
 Ending: TypeAlias = Literal["stopped", "handed over", "refused", "not found"]
 """How a start ended: its instance was seen stopped (or is gone); it became the user's; it was not carried out;
@@ -49,6 +62,10 @@ class Intent:
         late_window: Seconds within which an instance that shows up may still come from this POST.
         journal: Name of its journal.
         at: When it was written.
+        label: As the lease was given it, for whoever pays.
+        price: At most, per hour, if it was known then.
+        limit: Seconds from `at` after which the lease has to be stopped; `None` for no such limit.
+        deadline: The same as a time of day: what is left of a lease whose process has ended can be judged by it.
     """
 
     spec: str
@@ -61,6 +78,27 @@ class Intent:
     late_window: float
     journal: str = field(factory=lambda: uuid.uuid4().hex)
     at: datetime = field(factory=now)
+    label: str | None = None
+    price: Price | None = None
+    limit: float | None = None
+    deadline: datetime | None = None
+
+
+@frozen
+class Facts:
+    """What became known of an instance after its start; `None` is unknown.
+
+    Attributes:
+        hardware_type_id: The hardware of one worker.
+        billing_interval: `per_minute` or `per_hour`.
+        price: At most, per hour, for all workers.
+        usable_at: When it was seen usable.
+    """
+
+    hardware_type_id: str | None = None
+    billing_interval: str | None = None
+    price: Price | None = None
+    usable_at: datetime | None = None
 
 
 @frozen
@@ -76,6 +114,7 @@ class StartRecord:
         claimed_at: When the id became known, in UTC.
         ending: How it ended: "stopped", "handed over", "refused" or "not found"; `None` while it is open.
         ended_at: When it ended, in UTC.
+        facts: What became known of the instance.
     """
 
     intent: Intent
@@ -86,6 +125,7 @@ class StartRecord:
     claimed_at: datetime | None = None
     ending: Ending | None = None
     ended_at: datetime | None = None
+    facts: Facts = field(factory=Facts)
 
     @property
     def id(self) -> str:
@@ -123,6 +163,10 @@ class Journal(Protocol):
 
     def keep(self) -> None:
         """Note that the instance stays when its lease ends. Raises LedgerError."""
+        ...
+
+    def note(self, facts: Facts) -> None:
+        """Note what became known of the instance; the last note counts. Raises LedgerError."""
         ...
 
     def end(self, how: Ending) -> None:

@@ -28,6 +28,8 @@ __all__ = [
     "ModelPreview",
     "PriceInfo",
     "WorkerStatus",
+    "as_utc",
+    "completed",
 ]
 
 
@@ -219,7 +221,7 @@ class InstanceState:
     def _assign(self, other: InstanceState) -> None:
         """Take over the state of `other`, but keep an argument that `other` leaves unknown."""
         old, new = self.__dict__, other.snapshot().__dict__
-        new["instance_args"] = _completed(new["instance_args"], old["instance_args"])
+        new["instance_args"] = completed(new["instance_args"], old["instance_args"])
         self.__dict__ = {**old, **new}
 
     def __eq__(self, other: object) -> bool:
@@ -273,7 +275,7 @@ def _fraction(step: int | None, steps: int | None) -> float | None:
     return min(max(step / steps, 0.0), 1.0)
 
 
-def _completed(args: InstanceArgs, earlier: InstanceArgs) -> InstanceArgs:
+def completed(args: InstanceArgs, earlier: InstanceArgs) -> InstanceArgs:
     """`args`, with what is unknown there taken from `earlier`."""
     unknown = [name for name, value in asdict(args).items() if value is None]
     known = {name: getattr(earlier, name) for name in unknown if getattr(earlier, name, None) is not None}

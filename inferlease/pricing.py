@@ -5,36 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from attrs import frozen
 from cattrs import Converter
 
 from ._convert import Listing, decode_list
 from ._exchange import Exchange
-from ._printing import printable
 from ._protocol import member
 from ._requests import LIST_HARDWARE_TYPES
 from .errors import InferleaseError
+from .money import Price
 from .objects import HardwareType, InstanceArgs
 
-__all__ = ["Price", "PriceList", "hourly"]
+__all__ = ["Price", "PriceList", "hourly", "listed_hourly"]
 
 log: logging.Logger = logging.getLogger("inferlease")
-
-
-@frozen
-class Price:
-    """An amount of money per hour.
-
-    Attributes:
-        amount: At most this much per hour.
-        currency: Such as `EUR`.
-    """
-
-    amount: float
-    currency: str
-
-    def __str__(self) -> str:
-        return f"{self.amount:.2f} {printable(self.currency, 10)}/h"
 
 
 def hourly(hardware: HardwareType, num_workers: int | None) -> Price | None:
@@ -47,6 +30,14 @@ def hourly(hardware: HardwareType, num_workers: int | None) -> Price | None:
     if price.price_per_hour is None or price.currency is None or info.num_gpus is None or num_workers is None:
         return None
     return Price(price.price_per_hour * max(info.num_gpus, 1) * num_workers, price.currency)
+
+
+def listed_hourly(hardware: HardwareType, num_workers: int | None) -> Price | None:
+    """The price of `num_workers` as it is listed, were it one for the type; `None` where that is unknown."""
+    price = hardware.price_info
+    if price.price_per_hour is None or price.currency is None or num_workers is None:
+        return None
+    return Price(price.price_per_hour * num_workers, price.currency)
 
 
 class PriceList:
@@ -63,12 +54,26 @@ class PriceList:
         hardware = (self._types or {}).get(args.hardware_type_id or "")
         return hourly(hardware, args.num_workers) if hardware is not None else None
 
+    def listed(self, args: InstanceArgs) -> Price | None:
+        """The same as it is listed, were it a price for the hardware type."""
+        hardware = (self._types or {}).get(args.hardware_type_id or "")
+        return listed_hourly(hardware, args.num_workers) if hardware is not None else None
+
     async def hourly(self, args: InstanceArgs) -> Price | None:
         """The price per hour of an instance, `None` if it is not known. Runs on the keeper."""
         reading = self.fetch_soon()
         if reading is not None:
             await asyncio.wait([reading])
         return self.known(args)
+
+    async def required(self, args: InstanceArgs) -> Price | None:
+        """As `hourly`, for what must not be begun without: it is asked for more than once."""
+        for pause in (0.0, 0.5, 2.0):
+            await asyncio.sleep(0.0 if self._types is not None else pause)
+            price = await self.hourly(args)
+            if price is not None:
+                return price
+        return None
 
     def fetch_soon(self) -> asyncio.Task[None] | None:
         """Begin to read the prices, unless they are known or being read. Runs on the keeper."""

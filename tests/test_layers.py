@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "data": ("_keeper", "_sigterm", "_names", "_printing", "_mapping", "objects"),
+    "data": ("_keeper", "_sigterm", "_names", "_printing", "_mapping", "objects", "money"),
     "errors": ("errors",),
     "decisions": ("_plans", "_convert", "_requests", "_spec", "_protocol", "_retry", "_watch", "_wait"),
     "exchange": ("_auth", "_transport", "_probe", "_exchange"),
@@ -28,10 +28,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_mounts",
         "_ledgers",
         "_async_ledger",
+        "_costs",
         "_lookup",
         "pricing",
+        "_cost",
         "_announce",
         "_release",
+        "_limits",
         "_order",
         "_candidates",
         "_capacity",
@@ -47,6 +50,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_checkup",
     ),
     "resources": ("instances", "models", "hardware_types", "account", "leases"),
+    "quotes": ("quotes",),
     "lease": ("_guard_process", "_guarded", "guard", "lease"),
     "composition": ("client", "_guardian"),
     "facade": ("sync",),

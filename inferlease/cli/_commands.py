@@ -20,6 +20,8 @@ __all__ = ["invoke"]
 
 COMMANDS = {
     "run": "Lease an instance, run a command with it, stop it again.",
+    "quote": "Tell what a model would cost, on each hardware type.",
+    "costs": "Tell what leases have cost, by label, model, hardware or day.",
     "stop": "Stop instances and wait until they are seen to be stopped.",
     "leases": "List the leases and starts that the ledger remembers.",
     "reap": "Find, and stop, what killed processes have left running.",

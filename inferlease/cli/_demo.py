@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 from attrs import define, field
 
-from inferlease import Client, Instance
+from inferlease import Instance, Receipt
 from inferlease.cli import _signals
 from inferlease.cli._chat import Answer, answers
 from inferlease.cli._emulator_process import EmulatorGoneError, RunningEmulator, emulator_process
@@ -21,7 +21,6 @@ from inferlease.cli._leasing import LeaseArguments, leased
 from inferlease.cli._options import SECONDS
 from inferlease.cli._prompts import read_prompts
 from inferlease.cli._terminal import Terminal
-from inferlease.pricing import Price, hourly
 
 __all__ = ["command"]
 
@@ -94,11 +93,12 @@ class _Demo:
     async def _lease(self, emulator: RunningEmulator, poll_interval: float) -> int:
         arguments = LeaseArguments(num_workers=2, timeout=600.0, release_timeout=15.0)
         try:
-            async with emulator.client(poll_interval=poll_interval) as client:
-                began = time.monotonic()
-                async with leased(client, self.model, arguments, self.terminal) as instance:
-                    await self._ask(instance, emulator.inference_key)
-                await self._tell_cost(client, instance, time.monotonic() - began)
+            async with (
+                emulator.client(poll_interval=poll_interval) as client,
+                leased(client, self.model, arguments, self.terminal, self._tell_cost) as instance,
+            ):
+                await self._ask(instance, emulator.inference_key)
+                self._tell_speed()
         except _StdoutGone:
             return _STDOUT_GONE
         return 0
@@ -124,18 +124,15 @@ class _Demo:
                         self.failed.append(answer)
         self.seconds = time.monotonic() - began
 
-    async def _tell_cost(self, client: Client, instance: Instance, leased_seconds: float) -> None:
+    def _tell_speed(self) -> None:
         done, seconds = len(self.prompts) - len(self.failed), max(self.seconds, 0.001)
         self.terminal.tell(
             f"{done} of {len(self.prompts)} prompts answered in {seconds:.1f} s: "
             f"{done / seconds:,.0f} answers/s, {self.tokens / seconds:,.0f} tokens/s"
         )
-        price = await _price(client, instance)
-        if price is not None:
-            cost = price.amount * leased_seconds / 3600
-            self.terminal.tell(
-                f"estimated cost: at most {cost:.4f} {price.currency}, for {leased_seconds:.1f} s at {price}"
-            )
+
+    def _tell_cost(self, receipt: Receipt) -> None:
+        self.terminal.tell(f"emulated, nothing is owed; estimated cost: {receipt}")
 
     async def _settle(self, emulator: RunningEmulator) -> str | None:
         """What is wrong by the emulator's books, in one line; `None` if nothing is still billed."""
@@ -150,14 +147,6 @@ class _Demo:
             f"{books.cost:.4f} EUR"
         )
         return None
-
-
-async def _price(client: Client, instance: Instance) -> Price | None:
-    args = instance.instance_args
-    for hardware in await client.hardware_types.list():
-        if hardware.hardware_type_id == args.hardware_type_id:
-            return hourly(hardware, args.num_workers)
-    return None
 
 
 def _write(line: bytes) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
-from inferlease import Client, Instance
+from inferlease import Client, Instance, Receipt
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["LeaseArguments", "leased"]
@@ -24,16 +24,31 @@ class LeaseArguments(TypedDict, total=False):
     stall_timeout: float | None
     probe: bool
     release_timeout: float
+    max_cost: float | None
+    max_duration: float | None
+    min_balance: float | None
+    label: str | None
 
 
 @asynccontextmanager
-async def leased(client: Client, model: str, arguments: LeaseArguments, terminal: Terminal) -> AsyncIterator[Instance]:
-    """A usable instance of `model`; the bars of its start, and of its end, are shown on `terminal`."""
-    with terminal.bars() as bars:
-        bars.waiting_for("starting")
-        async with client.lease(model, on_progress=bars.show, **arguments) as instance:
-            bars.clear()
-            try:
-                yield instance
-            finally:
-                bars.waiting_for("stopping")
+async def leased(
+    client: Client, model: str, arguments: LeaseArguments, terminal: Terminal, tell: Callable[[Receipt], object]
+) -> AsyncIterator[Instance]:
+    """A usable instance of `model`; the bars of its start, and of its end, are shown on `terminal`.
+
+    However it ends, `tell` gets the receipt, if anything was started.
+    """
+    bars = terminal.bars()
+    lease = client.lease(model, on_progress=bars.show, **arguments)
+    try:
+        with bars:
+            bars.waiting_for("starting")
+            async with lease as instance:
+                bars.clear()
+                try:
+                    yield instance
+                finally:
+                    bars.waiting_for("stopping")
+    finally:
+        if lease.receipt is not None:
+            tell(lease.receipt)

@@ -7,11 +7,12 @@ import logging
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import click
 
-from inferlease import Client, InferleaseError
+from inferlease import Client, InferleaseError, Receipt
 from inferlease._auth import InferenceKey
 from inferlease._probe import check_inference_url
 from inferlease.cli import _signals
@@ -22,6 +23,9 @@ from inferlease.cli._terminal import Terminal
 from inferlease.cli._told import is_news
 
 __all__ = ["command"]
+
+# Seconds that the command has to end when its instance is gone.
+_PATIENCE = 10.0
 
 
 @click.command("run", options_metavar="[OPTIONS]", short_help="Run a command with an instance of its own.")
@@ -40,6 +44,10 @@ __all__ = ["command"]
 @click.option("--wait-for-capacity", type=SECONDS, help="Before that, at most until there is hardware; by default 0.")
 @click.option("--stall-timeout", type=SECONDS, help="At most without a step of any worker; by default no limit.")
 @click.option("--release-timeout", type=SECONDS, default=120.0, show_default=True, help="At most until it is stopped.")
+@click.option("--max-cost", type=float, help="Stop it before it costs more; by default no limit.")
+@click.option("--max-duration", type=SECONDS, help="Stop it so long after the start; by default no limit.")
+@click.option("--min-balance", type=float, help="Stop it when less is left on the account; by default no limit.")
+@click.option("--label", metavar="TEXT", help="For `inferlease costs`.")
 @click.option("--probe/--no-probe", help="Also wait until the instance answers requests; by default not.")
 def command(
     *,
@@ -54,6 +62,10 @@ def command(
     stall_timeout: float | None,
     release_timeout: float,
     probe: bool,
+    max_cost: float | None,
+    max_duration: float | None,
+    min_balance: float | None,
+    label: str | None,
 ) -> int:
     """Lease an instance of MODEL (org/model), run COMMAND with it, and stop it again.
 
@@ -76,6 +88,10 @@ def command(
         stall_timeout=stall_timeout,
         probe=probe,
         release_timeout=release_timeout,
+        max_cost=max_cost,
+        max_duration=max_duration,
+        min_balance=min_balance,
+        label=label,
     )
     terminal = Terminal()
     terminal.show_log(logging.INFO)
@@ -116,8 +132,12 @@ async def _lease_and_run(
 ) -> int:
     key = InferenceKey().resolve()
     code: int | None = None
+
+    def tell(receipt: Receipt) -> None:
+        terminal.say(f"estimated cost: {receipt}")
+
     try:
-        async with Client() as client, leased(client, model, arguments, terminal) as instance:
+        async with Client() as client, leased(client, model, arguments, terminal, tell) as instance:
             check_inference_url(instance.base_url or "")
             leased_model = instance.instance_args.hf_name
             environment = {name: value for name, value in os.environ.items() if name != "CORTECS_CLIENT_SECRET"}
@@ -129,7 +149,11 @@ async def _lease_and_run(
             }
             child = _Child(executable, command_line, environment, interrupts.outer_mask)
             with interrupts.going_to(child.signal):
-                code = await child.exit_code()
+                try:
+                    code = await child.exit_code()
+                except asyncio.CancelledError:  # the lease has reached a limit
+                    await child.end()
+                    raise
     except InferleaseError as error:
         # What the command has to say by a code of its own goes on to be said.
         if not code:
@@ -157,6 +181,16 @@ class _Child:
         has_it = from_terminal and number is signal.SIGINT and os.getpgid(self._pid) == os.getpgrp()
         if not has_it:
             os.kill(self._pid, number)
+
+    async def end(self) -> None:
+        """Have it end, and wait for that: with a signal that it may handle, then with one that it can't."""
+        for number, seconds in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, _PATIENCE)):
+            os.kill(self._pid, number)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                if os.waitpid(self._pid, os.WNOHANG)[0]:  # noqa: ASYNC222 - it does not wait
+                    return
+                await asyncio.sleep(0.02)
 
     async def exit_code(self) -> int:
         """Wait for the end; as a shell tells it, 128+n after signal n."""

@@ -17,7 +17,7 @@ from inferlease.emulator.catalogue import (
     HardwareType,
     Model,
 )
-from inferlease.emulator.life import Clock, Pace, Run
+from inferlease.emulator.life import Billing, Clock, Pace, Run
 from inferlease.emulator.replies import Refusal
 
 
@@ -81,7 +81,7 @@ class Fleet:
         clock: what time it is.
         pace: how fast workers come up.
         stop_delay: seconds from a stop request to the stop.
-        bill_pending: whether the time before an instance is usable is billed.
+        billing: what is billed.
         balance: EUR to begin with.
         capacity: how many live instances each hardware type has room for; a type that is not named has no limit.
         refused_stops: how many requests to stop each live instance are refused before one is granted.
@@ -94,7 +94,7 @@ class Fleet:
         clock: Clock,
         pace: Pace,
         stop_delay: float,
-        bill_pending: bool,
+        billing: Billing,
         balance: float,
         capacity: Mapping[str, int],
         refused_stops: int,
@@ -103,7 +103,7 @@ class Fleet:
         self._clock = clock
         self._pace = pace
         self._stop_delay = stop_delay
-        self._bill_pending = bill_pending
+        self._billing = billing
         self._credit = balance
         self._capacity = dict(capacity)
         self._refused_stops = refused_stops
@@ -234,7 +234,7 @@ class Fleet:
                 pending_at=run.pending_at,
                 running_at=run.running_at(now),
                 stopped_at=run.stopped_at(now),
-                billed_seconds=run.billed_seconds(now, bill_pending=self._bill_pending),
+                billed_seconds=self._billing.seconds(run, now, spec.billing_interval),
             )
             for run in instance.runs
         )
@@ -258,10 +258,13 @@ class Fleet:
         )
 
     def _billed(self, instance: EmulatedInstance, now: float) -> float:
-        return math.fsum(run.billed_seconds(now, bill_pending=self._bill_pending) for run in instance.runs)
+        interval = instance.spec.billing_interval
+        return math.fsum(self._billing.seconds(run, now, interval) for run in instance.runs)
 
     def _cost(self, instance: EmulatedInstance, now: float) -> float:
-        return self._billed(instance, now) / 3600 * instance.spec.price_per_hour
+        spec = instance.spec
+        units = spec.hardware_type.num_gpus if self._billing.per_gpu else 1
+        return self._billed(instance, now) / 3600 * spec.price_per_hour * units
 
     def _stop(self, instance: EmulatedInstance, delay: float) -> None:
         now = self._clock.now()

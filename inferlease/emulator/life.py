@@ -1,10 +1,13 @@
 """How an instance comes to life and ends, computed from instants; nothing here ticks."""
 
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from attrs import define, frozen
+
+INTERVAL_SECONDS = {"per_minute": 60.0, "per_hour": 3600.0}
 
 State = Literal["pending", "running", "stopped"]
 
@@ -55,6 +58,27 @@ class Pace:
     def startup(self) -> float:
         """Seconds from the start to a worker that runs."""
         return self.steps * self.seconds_per_step
+
+
+@frozen
+class Billing:
+    """What the emulated provider bills.
+
+    Attributes:
+        pending: Whether the time before an instance is usable.
+        per_gpu: Whether a price is one for each GPU, else for the hardware type.
+        rounding: Whether each life is rounded up to the billing interval.
+    """
+
+    pending: bool
+    per_gpu: bool
+    rounding: bool
+
+    def seconds(self, run: "Run", now: float, billing_interval: str) -> float:
+        """Seconds on the bill of one life so far."""
+        exact = run.billed_seconds(now, bill_pending=self.pending)
+        length = INTERVAL_SECONDS[billing_interval]
+        return math.ceil(exact / length) * length if self.rounding else exact
 
 
 @define

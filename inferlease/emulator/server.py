@@ -23,7 +23,7 @@ from inferlease.emulator.gate import Gate
 from inferlease.emulator.holds import Hold, Operation, Phase
 from inferlease.emulator.inference import INFERENCE_KEY, Inference, Upstream
 from inferlease.emulator.injection import Injector
-from inferlease.emulator.life import Clock, Pace
+from inferlease.emulator.life import Billing, Clock, Pace
 from inferlease.emulator.provisioning import CLIENT_ID, CLIENT_SECRET, Provisioning, Tokens
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Emulator:
 
     It serves until the end of the `with` block, then drops open streams and held requests; its books can be read
     after that too. Client id, client secret and inference key are all `emulator`. It never handles a signal. What
-    the documentation of the real server leaves open is the emulator's own assumption: see `bill_pending`; costs are
-    not rounded; and once the balance is used up, a start or restart is refused with 402.
+    the documentation of the real server leaves open is the emulator's own assumption: see `bill_pending`,
+    `bill_per_gpu` and `bill_rounding`; and once the balance is used up, a start or restart is refused with 402.
 
     Args:
         host: the address to listen on.
@@ -49,6 +49,8 @@ class Emulator:
         token_lifetime: seconds that an access token is valid.
         balance: EUR on the account; falls by what the instances cost.
         bill_pending: whether an instance is billed from its start on (the default) or from when it is usable.
+        bill_per_gpu: whether a price is one for each GPU, or for the hardware type (the default).
+        bill_rounding: whether each life of an instance is rounded up to its billing interval; by default not at all.
         capacity: how many live instances of a hardware type there is room for, by type id; others have no limit.
         list_num_workers: False leaves `num_workers` out of the list of instances, like the documented sample.
         upstream: base URL of a real OpenAI-compatible server that answers for the instances, such as
@@ -81,6 +83,8 @@ class Emulator:
         token_lifetime: float = 3600.0,
         balance: float = 100.0,
         bill_pending: bool = True,
+        bill_per_gpu: bool = False,
+        bill_rounding: bool = False,
         capacity: Mapping[str, int] | None = None,
         list_num_workers: bool = True,
         upstream: str | None = None,
@@ -117,7 +121,7 @@ class Emulator:
             clock=self._clock,
             pace=Pace(steps, seconds_per_step),
             stop_delay=stop_delay,
-            bill_pending=bill_pending,
+            billing=Billing(bill_pending, bill_per_gpu, bill_rounding),
             balance=balance,
             capacity=capacity or {},
             refused_stops=refused_stops,

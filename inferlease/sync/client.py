@@ -13,6 +13,7 @@ from cattrs import Converter
 from inferlease import client as _async
 from inferlease.instances import OnProgress
 from inferlease.ledger import LedgerPlace
+from inferlease.money import CostGroup, GroupBy, Quote
 
 from . import _bridge, _facade
 from .account import Account
@@ -127,6 +128,10 @@ class Client(_facade.Facade[_async.Client]):
         keep: bool = False,
         wait_for_capacity: float | None = None,
         guard: bool | None = None,
+        max_cost: float | None = None,
+        max_duration: float | None = None,
+        min_balance: float | None = None,
+        label: str | None = None,
     ) -> Lease:
         """A lease of a dedicated instance; nothing is started until it is entered or acquired.
 
@@ -154,6 +159,12 @@ class Client(_facade.Facade[_async.Client]):
             guard: Whether a small process of its own stops the instance if this process is killed. `None`: where
                 the platform has what that takes, unless `INFERLEASE_GUARD=0`; `True`: the lease is refused where
                 it can't be had; `False`: no.
+            max_cost: What the lease may cost at most, in the currency of the price; the upper bound counts. At the
+                limit the instance is stopped, and LeaseLimitError is raised.
+            max_duration: Seconds that it may take at most, from the start call on. `INFERLEASE_MAX_COST` and
+                `INFERLEASE_MAX_DURATION` hold for every lease; arguments may only lower them.
+            min_balance: What has to stay on the account; looked at before the start, then every minute.
+            label: For `costs`: any text of up to 200 printable characters.
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was sent.
@@ -173,8 +184,63 @@ class Client(_facade.Facade[_async.Client]):
             keep=keep,
             wait_for_capacity=wait_for_capacity,
             guard=guard,
+            max_cost=max_cost,
+            max_duration=max_duration,
+            min_balance=min_balance,
+            label=label,
         )
         return Lease._of(inner)
+
+    def quote(
+        self,
+        model: str,
+        hardware_type_id: str | Sequence[str] | None = None,
+        num_workers: int | None = None,
+        duration: float | None = None,
+        billing_interval: str | None = None,
+    ) -> Quote:
+        """What a model would cost on each hardware type that serves it, the cheapest available first.
+
+        All figures are estimates, upper bounds beside the listed price; `assumption` says what they rest on. Needs no
+        credentials, but without them nothing is known of the balance and how long it lasts.
+
+        Example:
+            print(client.quote("meta-llama/Llama-3.1-8B-Instruct", num_workers=2, duration=3600))
+
+        Args:
+            model: Hugging Face name (`org/model`) or model id (`org--model`).
+            hardware_type_id: Only this type, or these; by default all that serve the model.
+            num_workers: From 1 (default) to 8.
+            duration: Seconds to tell the cost of, from the start call to the stop.
+            billing_interval: `per_minute` (default) or `per_hour`; `duration` is rounded up to it.
+
+        Raises:
+            InvalidArgumentError: An argument is refused, such as hardware that does not serve the model.
+            NotFoundError: There is no such model.
+            APIError: The server answered with an error.
+            TransportError: No answer arrived.
+        """
+        return _bridge.run(self._inner.quote, model, hardware_type_id, num_workers, duration, billing_interval)
+
+    def costs(self, since: float = 604_800.0, by: GroupBy = "label") -> list[CostGroup]:
+        """What the leases that the ledger remembers have cost, at most: living ones, and those that ended since.
+
+        A lease counts whole, up to its release or up to now, whatever was billed after it was handed over with `keep`.
+
+        Example:
+            for group in client.costs(since=86400, by="model"):
+                print(group.name, group.leases, group.amounts, group.unknown)
+
+        Args:
+            since: Seconds to look back; by default a week.
+            by: `label`, `model`, `hardware` or `day`.
+
+        Raises:
+            InvalidArgumentError: An argument is refused.
+            ConfigurationError: There are no credentials, which tell whose leases to look for.
+            LedgerError: The ledger can't be read.
+        """
+        return _bridge.run(self._inner.costs, since, by)
 
     def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.

@@ -9,6 +9,7 @@ from typing import Self
 from inferlease import instances as _async
 from inferlease._convert import Listing
 from inferlease.instances import Ids, OnProgress
+from inferlease.money import CostEstimate
 from inferlease.objects import InstanceArgs, InstanceEvent, InstanceState, InstanceStatus, WorkerStatus
 
 from . import _bridge, _facade
@@ -81,6 +82,14 @@ class Instance(_facade.StateFacade):
     def snapshot(self) -> InstanceState:
         """A detached copy of the state as it is now, which no later update changes."""
         return self._inner.snapshot()
+
+    @property
+    def cost(self) -> CostEstimate | None:
+        """What it has cost since this client started it: an estimate that says what it assumes.
+
+        `None` where its price is unknown, or the time of its start, as of an object that did not start it.
+        """
+        return self._inner.cost
 
     def refresh(self) -> Self:
         """Read the state anew; returns the instance itself.

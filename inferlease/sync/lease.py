@@ -6,6 +6,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from inferlease import lease as _async
+from inferlease.money import Receipt
 
 from . import _bridge, _facade
 from .instances import Instance
@@ -33,6 +34,14 @@ class Lease(_facade.Facade[_async.Lease]):
         """The leased instance, once it was started; after the release as it was last seen."""
         return _bridge.optional(Instance._of)(self._inner.instance)
 
+    @property
+    def receipt(self) -> Receipt | None:
+        """What the lease came to, once the release is over; an estimate that says what it assumes.
+
+        `None` before that, and where nothing was started.
+        """
+        return self._inner.receipt
+
     def acquire(self) -> Instance:
         """Start the instance and wait until it is usable. If that fails, it is released before this raises.
 
@@ -43,6 +52,7 @@ class Lease(_facade.Facade[_async.Lease]):
             WaitTimeoutError: It was not usable within `timeout`.
             InstanceStoppedError: It stopped.
             InstanceGoneError: It no longer exists.
+            LeaseLimitError: A limit was reached, or can't be kept to; where nothing was started, it says so.
             ConfigurationError: Credentials are missing, or with `probe` the key for inference; or with `guard=True`
                 there can be no guard.
             APIError: The server refused for another reason, such as a PaymentRequiredError.
@@ -58,6 +68,7 @@ class Lease(_facade.Facade[_async.Lease]):
         A caller that is interrupted no longer waits; the release goes on.
 
         Raises:
+            LeaseLimitError: The lease reached a limit and was stopped because of that.
             OutcomeUnknownError: The instance was not seen to stop; the message says how to stop it by hand.
             StartOutcomeUnknownError: It is not known whether there is one: the error has the candidates.
         """

@@ -42,7 +42,7 @@ def test_what_needs_no_dependency_but_click_loads_none(arguments: tuple[str, ...
     assert done.stderr == "set()\n"
 
 
-@pytest.mark.parametrize("command", ["run", "stop", "leases", "reap", "doctor", "demo", "emulator"])
+@pytest.mark.parametrize("command", ["run", "quote", "costs", "stop", "leases", "reap", "doctor", "demo", "emulator"])
 def test_help_names_each_command_and_each_has_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["--help"]) == 0
     assert f"  {command} " in capsys.readouterr().out

@@ -123,10 +123,12 @@ def test_that_it_waits_for_hardware_is_told(tool: Tool) -> None:
 def test_stderr_tells_the_life_of_the_instance_in_plain_lines(tool: Tool, emulator: FaultyEmulator) -> None:
     done = tool.run("run", MODEL, "--", "true")
     (instance_id,) = emulator.books().instances
-    started, usable, stopped = done.stderr.splitlines()
+    started, usable, stopped, cost = done.stderr.splitlines()
     assert started.startswith(f"instance {instance_id} started (at most 1.20 EUR/h; stop it with: inferlease stop ")
     assert usable.startswith(f"instance {instance_id} usable after ")
     assert stopped.startswith(f"instance {instance_id} stopped after ")
+    assert cost.startswith("estimated cost: at most 0.0200 EUR for ")
+    assert cost.endswith("the listed price taken for each GPU of each worker")
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_every_generated_module_says_where_it_comes_from() -> None:
 )
 def test_a_construct_that_it_does_not_know_is_an_error(copy: Path, new: str, said: str) -> None:
     imports = "from inferlease.instances import Awaitable, AsyncIterator, Callable, Hook, Instance, Self\n"
-    edit(copy, "account.py", "from ._convert", f"{imports}from ._convert")
+    edit(copy, "account.py", "from ._core", f"{imports}from ._core")
     edit(copy, "account.py", "    async def balance(", f"{new}\n    async def balance(")
     done = run_generator(copy)
     assert done.returncode == 2

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime
-from typing import assert_type
+from typing import Literal, assert_type
 
 from inferlease import sync
 from inferlease.sync import (
     APIError,
     Balance,
     Client,
+    CostEstimate,
+    CostGroup,
     HardwareConfig,
+    HardwareQuote,
     HardwareType,
     Instance,
     InstanceArgs,
@@ -20,10 +23,13 @@ from inferlease.sync import (
     InstanceState,
     InstanceStatus,
     Lease,
+    LeaseLimitError,
     ModelDetail,
     ModelPreview,
     NoCapacityError,
     Orphan,
+    Quote,
+    Receipt,
     StartOutcomeUnknownError,
     StartRecord,
     WaitTimeoutError,
@@ -115,6 +121,15 @@ def catalogue(client: Client) -> None:
     balance = client.account.balance()
     assert_type(balance, Balance)
     assert_type(balance.current_balance, float)
+    quote = client.quote("org/model", hardware_type_id=["NVIDIA_L4_1"], num_workers=2, duration=3600)
+    assert_type(quote, Quote)
+    assert_type(client.costs(since=86400, by="model"), list[CostGroup])
+    client.costs(by="colour")  # type: ignore[arg-type]
+    assert_type(quote.balance, Balance | None)
+    for each in quote.hardware:
+        assert_type(each, HardwareQuote)
+        assert_type(each.price_per_hour, float | None)
+        assert_type(each.runway, float | None)
 
 
 def recovery(client: Client) -> None:
@@ -142,6 +157,7 @@ def attributes(instance: Instance) -> None:
     assert_type(instance.worker_statuses, list[WorkerStatus])
     assert_type(instance.progress, float | None)
     assert_type(instance.is_usable, bool)
+    assert_type(instance.cost, CostEstimate | None)
     for worker in instance.worker_statuses:
         if worker.init_progress is not None:
             assert_type(worker.init_progress.current_step, int | None)
@@ -168,11 +184,16 @@ def leases(client: Client) -> None:
         delete=True,
         release_timeout=120.0,
         wait_for_capacity=600.0,
+        max_cost=2.5,
+        max_duration=3600,
+        min_balance=10.0,
+        label="team a",
     )
     client.lease("org/model", hardware_type_id=["NVIDIA_L4_1", "NVIDIA_L40S_1"], wait_for_capacity=None)
     assert_type(lease, Lease)
     assert_type(lease.acquire(), Instance)
     print(lease.instance)
+    assert_type(lease.receipt, Receipt | None)
     lease.release()
 
     client.lease("org/model", "NVIDIA_L4_1")  # type: ignore[call-arg]
@@ -182,6 +203,10 @@ def errors(client: Client) -> None:
     try:
         with client.lease("org/model"):
             pass
+    except LeaseLimitError as error:
+        assert_type(error.limit, Literal["max_cost", "max_duration", "min_balance"])
+        assert_type(error.value, float)
+        assert_type(error.reached, float | None)
     except NoCapacityError as error:
         assert_type(error.available, tuple[HardwareType, ...])
         assert_type(error.message, str)

@@ -1,0 +1,63 @@
+"""What leases have cost, by the ledger: sums for whoever pays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import get_args
+
+from .errors import InvalidArgumentError
+from .ledger import StartRecord
+from .money import DEFAULT_INTERVAL, CostGroup, GroupBy, billed, charge
+
+__all__ = ["checked_by", "grouped"]
+
+
+def checked_by(by: object) -> GroupBy:
+    """`by`, if leases can be grouped by it; raises InvalidArgumentError otherwise."""
+    for known in get_args(GroupBy):
+        if by == known:
+            grouping: GroupBy = known
+            return grouping
+    raise InvalidArgumentError(f"by={by!r:.80} is unknown: it is one of {', '.join(get_args(GroupBy))}")
+
+
+def grouped(records: Iterable[StartRecord], by: GroupBy, at: datetime) -> list[CostGroup]:
+    """The leases among the records, summed up by group, the dearest first; what lives is counted up to `at`."""
+    groups: dict[str | None, CostGroup] = {}
+    for record in records:
+        if record.intent.kind != "lease" or (record.instance_id is None and record.ending is not None):
+            continue  # it is the user's, or has started nothing
+        name = _name(record, by)
+        group = groups.setdefault(name, CostGroup(name, 0, 0, 0.0, {}, 0))
+        groups[name] = _with(group, record, at)
+    return sorted(groups.values(), key=lambda group: (-max(group.amounts.values(), default=0.0), group.name or ""))
+
+
+def _name(record: StartRecord, by: GroupBy) -> str | None:
+    intent = record.intent
+    if by == "label":
+        return intent.label
+    if by == "model":
+        return intent.args.hf_name
+    if by == "hardware":
+        return record.facts.hardware_type_id or intent.args.hardware_type_id or "unknown"
+    return intent.at.date().isoformat()
+
+
+def _with(group: CostGroup, record: StartRecord, at: datetime) -> CostGroup:
+    seconds = max(((record.ended_at or at) - record.intent.at).total_seconds(), 0.0)
+    interval = record.facts.billing_interval or record.intent.args.billing_interval or DEFAULT_INTERVAL
+    price = record.facts.price or record.intent.price
+    cost = charge(price.amount if price is not None else None, billed(seconds, interval))
+    amounts = dict(group.amounts)
+    if price is not None and cost is not None:
+        amounts[price.currency] = amounts.get(price.currency, 0.0) + cost
+    return CostGroup(
+        group.name,
+        group.leases + 1,
+        group.live + (record.ending is None),
+        group.seconds + seconds,
+        amounts,
+        group.unknown + (cost is None or price is None),
+    )

@@ -1,0 +1,113 @@
+"""Quotes: what a model would cost on each hardware type that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+
+from . import _requests
+from ._capacity import listed
+from ._core import Core
+from ._printing import printable
+from .errors import InferleaseError, InvalidArgumentError
+from .money import DEFAULT_INTERVAL, HardwareQuote, Quote, billed, charge
+from .objects import Balance, HardwareType, InstanceArgs, ModelDetail
+from .pricing import hourly, listed_hourly
+
+__all__ = ["quoted"]
+
+
+async def quoted(core: Core, choices: Sequence[InstanceArgs], seconds: float | None) -> Quote:
+    """The quote for a start with these arguments. Raises what reading models and hardware types raises."""
+    model, types, available, balance = await asyncio.gather(
+        core.lookup.model(choices[0].model_id),
+        core.exchange.read(_requests.LIST_HARDWARE_TYPES, core.prices.decode_types),
+        core.capacity.available(),
+        _balance(core),
+    )
+    left, trouble = (None, str(balance)) if isinstance(balance, InferleaseError) else (balance, None)
+    interval, workers = choices[0].billing_interval or DEFAULT_INTERVAL, choices[0].num_workers or 1
+    counted = None if seconds is None else billed(seconds, interval)
+    known, free = {hardware.hardware_type_id: hardware for hardware in types}, listed(available)
+    quotes = [
+        _quote(
+            known.get(name, HardwareType(name)),
+            workers,
+            counted,
+            left,
+            is_available=name in free,
+            is_recommended=name == model.recommended_config,
+        )
+        for name in _serving(model, choices, known)
+    ]
+    return Quote(
+        model_id=model.model_id,
+        num_workers=workers,
+        billing_interval=interval,
+        duration=seconds,
+        billed_seconds=counted,
+        balance=left,
+        balance_trouble=trouble,
+        hardware=tuple(sorted(quotes, key=_rank)),
+    )
+
+
+async def _balance(core: Core) -> Balance | InferleaseError:
+    """What is left, or why that is not known: a quote does not need it."""
+    try:
+        return await core.lookup.balance()
+    except InferleaseError as error:
+        return error
+
+
+def _serving(model: ModelDetail, choices: Sequence[InstanceArgs], known: Mapping[str, HardwareType]) -> list[str]:
+    """Ids of the types to quote: those that serve the model, or those of them that were asked for."""
+    compatible = list(model.hardware_configs or [])
+    compatible = compatible + [name for name in model.configs if name not in compatible] or list(known)
+    asked = [args.hardware_type_id for args in choices if args.hardware_type_id is not None]
+    unfit = [name for name in asked if name not in compatible]
+    if unfit:
+        raise InvalidArgumentError(
+            f"{printable(model.hf_name, 120)} can't be served on {', '.join(unfit):.300}; "
+            f"it can on: {printable(', '.join(compatible), 300)}"
+        )
+    return asked or compatible
+
+
+def _quote(
+    hardware: HardwareType,
+    workers: int,
+    counted: float | None,
+    balance: Balance | None,
+    *,
+    is_available: bool,
+    is_recommended: bool,
+) -> HardwareQuote:
+    price, as_listed = hourly(hardware, workers), listed_hourly(hardware, workers)
+    at_most = price.amount if price is not None else None
+    listed_per_hour = as_listed.amount if as_listed is not None else None
+    return HardwareQuote(
+        hardware_type_id=hardware.hardware_type_id,
+        price_per_hour=at_most,
+        listed_per_hour=listed_per_hour,
+        currency=as_listed.currency if as_listed is not None else None,
+        is_available=is_available,
+        is_recommended=is_recommended,
+        cost=charge(at_most, counted),
+        listed_cost=charge(listed_per_hour, counted),
+        runway=(
+            max(balance.current_balance, 0.0) / at_most * 3600
+            if balance is not None and price is not None and at_most and balance.currency == price.currency
+            else None
+        ),
+    )
+
+
+def _rank(each: HardwareQuote) -> tuple[bool, float, str]:
+    """Those that are available first, then the cheapest; what is unknown is not cheap."""
+    return (
+        not each.is_available,
+        math.inf if each.price_per_hour is None else each.price_per_hour,
+        each.hardware_type_id,
+    )

@@ -1,0 +1,51 @@
+"""`inferlease costs`, and what of `run` is about money."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from inferlease.cli._commands import invoke
+from tests.cli.support import MODEL, Tool
+from tests.faults import FaultyEmulator
+
+
+def test_what_run_was_given_as_a_label_is_summed_up(tool: Tool) -> None:
+    assert tool.run("run", MODEL, "--label", "=a", "--", "true").returncode == 0
+    head, row, total, said = tool.run("costs").stdout.splitlines()
+    assert head.split() == ["label", "leases", "hours", "at", "most"]
+    assert row.split() == ["=a", "1", "0.00", "0.02", "EUR"]
+    assert total == "in all: 0.02 EUR"
+    assert said.startswith("estimates: billed from the start call")
+    (group,) = json.loads(tool.run("costs", "--by", "model", "--json").stdout)
+    assert (group["name"], group["leases"], group["unknown"]) == (MODEL, 1, 0)
+    names, values = csv.reader(io.StringIO(tool.run("costs", "--since", "1h", "--csv").stdout))
+    assert names == ["label", "leases", "live", "seconds", "unknown_prices", "at_most", "currency"]
+    assert [*values[:3], *values[4:]] == ["'=a", "1", "0", "0", "0.020000", "EUR"]
+
+
+def test_without_a_lease_there_is_nothing(tool: Tool) -> None:
+    done = tool.run("costs")
+    assert (done.returncode, done.stdout.splitlines()[1]) == (0, "in all: nothing of known price")
+
+
+@pytest.mark.parametrize("since", ["7", "d", "0d", "-1d", "1y", "nand"])
+def test_what_is_no_span_is_wrong_usage(since: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["costs", "--since", since]) == 2
+    assert "is no span of time, such as 12h, 7d or 4w" in capsys.readouterr().err
+
+
+def test_a_limit_ends_the_command_too(tool: Tool, emulator: FaultyEmulator) -> None:
+    done = tool.run("run", MODEL, "--max-duration", "2", "--", "sleep", "600")
+    assert done.returncode == 1
+    assert "reached max_duration=2 s after 2 s: it is stopped" in done.stderr
+    assert done.stderr.count("reached max_duration") == 1
+    assert emulator.books().still_billed == []
+
+
+def test_a_limit_of_nonsense_is_one_line(tool: Tool) -> None:
+    done = tool.run("run", MODEL, "--max-cost", "-1", "--", "true")
+    assert (done.returncode, done.stderr) == (2, "error: max_cost=-1.0 is not an amount of money above 0\n")

@@ -1,0 +1,36 @@
+"""`inferlease quote`: a table or JSON, with credentials or without."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.support import MODEL, Tool
+
+
+def test_a_table_has_a_row_for_each_hardware_type(tool: Tool) -> None:
+    done = tool.run("quote", MODEL, "--num-workers", "2", "--duration", "3600")
+    assert (done.returncode, done.stderr) == (0, "")
+    head, first, second, said = done.stdout.splitlines()
+    assert head.split("  ")[0] == "hardware type"
+    assert first.startswith("NVIDIA_L4_1 (recommended)")
+    assert "2.4000 EUR" in first
+    assert second.startswith("NVIDIA_L40S_1")
+    assert said.startswith("2 workers, per_minute; an estimate: billed from the start call")
+
+
+def test_json_has_the_same_names(tool: Tool) -> None:
+    done = tool.run("quote", MODEL, "--hardware-type", "NVIDIA_L40S_1", "--json")
+    quote = json.loads(done.stdout)
+    assert [each["hardware_type_id"] for each in quote["hardware"]] == ["NVIDIA_L40S_1"]
+    assert quote["hardware"][0]["runway"] > 0
+
+
+def test_without_credentials_it_says_what_is_missing(tool: Tool) -> None:
+    done = tool.run("quote", MODEL, CORTECS_CLIENT_ID=None, CORTECS_CLIENT_SECRET=None)
+    assert done.returncode == 0
+    assert "how long the balance lasts is unknown: no credentials: set CORTECS_CLIENT_ID" in done.stdout
+
+
+def test_a_model_that_does_not_exist_is_one_line(tool: Tool) -> None:
+    done = tool.run("quote", "org/model")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
