@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import re
@@ -174,15 +175,27 @@ class _Unbreakable:
         self.encoding = getattr(stream, "encoding", "utf-8")
 
     def write(self, text: str) -> int:
-        if self._stream is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._stream.write(text)
+        with self._despite_failures() as stream:
+            stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        if self._stream is not None:
+        with self._despite_failures() as stream:
+            stream.flush()
+
+    @contextlib.contextmanager
+    def _despite_failures(self) -> Iterator[IO[str]]:
+        if self._stream is None:
+            yield io.StringIO()
+            return
+        try:
+            yield self._stream
+        except ValueError:
+            pass
+        except OSError:
+            # What is left in its buffer is written once more at the end, and would change the exit code.
             with contextlib.suppress(OSError, ValueError):
-                self._stream.flush()
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
