@@ -164,7 +164,7 @@ def enter_another():
         try:
             client.lease(MODEL).acquire()
         except Exception as error:
-            print(error, flush=True)
+            os.write(1, f"{error}\\n".encode())  # the main thread may be in `print`, and stay there
 """
     body = "threading.Thread(target=enter_another).start(); print('ready', flush=True); PAUSE"
     with (
