@@ -15,7 +15,7 @@ from .errors import InferleaseError, NotFoundError
 from .ledger import Intent, StartRecord
 from .objects import InstanceState
 
-__all__ = ["Sighting", "baseline", "may_come_from", "sight"]
+__all__ = ["Sighting", "baseline", "is_same", "may_come_from", "sight"]
 
 
 @frozen
@@ -75,7 +75,7 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
     # In this order, after the list was read: what a start has made is either claimed by now, or its start is known.
     unresolved = await _unresolved(ledger)
     known = await ledger.known(_ids(listing))
-    others = [record for record in unresolved if not _is_of_spec(record, intent)]
+    others = [record for record in unresolved if not is_same(record, intent)]
     fitting: list[InstanceState] = []
     doubtful = [bad.id for bad in listing.invalid if bad.id and bad.id not in known and bad.id not in intent.baseline]
     if any(bad.id is None or (bad.id in intent.baseline and bad.id not in known) for bad in listing.invalid):
@@ -101,11 +101,13 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
         else:
             fitting.append(state.snapshot())
     is_exclusive = intent.exclusive is True or (intent.exclusive is None and ledger.is_alone and not intent.foreign)
+    # One with other defaults than the server's may be ours, if those are not as documented: told, never taken.
+    is_exclusive = is_exclusive and all(is_of_spec(intent.spec, state.instance_args) for state in fitting)
     return Sighting(
         tuple(fitting),
         tuple(doubtful),
         is_exclusive,
-        tuple(record for record in await _unresolved(ledger, intent) if _is_of_spec(record, intent)),
+        tuple(record for record in await _unresolved(ledger, intent) if is_same(record, intent)),
     )
 
 
@@ -118,7 +120,8 @@ async def _unresolved(ledger: AsyncLedger, own: Intent | None = None) -> list[St
     ]
 
 
-def _is_of_spec(record: StartRecord, intent: Intent) -> bool:
+def is_same(record: StartRecord, intent: Intent) -> bool:
+    """Whether a start is of the same spec."""
     # What the server's defaults are can be unknown to one of them.
     return record.intent.spec == intent.spec or record.intent.args == intent.args
 

@@ -140,7 +140,8 @@ class Core:
         ids = [await start.instance_id() for start in list(self.held) if start.is_lease]
         leased = {instance_id for instance_id in ids if instance_id is not None}
         for record in await self.jobs.submit(self.ledger.open_records, bound=self.exchange.timeout).wait():
-            if record.instance_id is not None and record.intent.kind == "lease":
+            # Also what a living start has made and not handed over: its caller may yet be cancelled.
+            if record.instance_id is not None and (record.intent.kind == "lease" or record.owner == "alive"):
                 leased.add(record.instance_id)
             elif is_unresolved(record):
                 leased |= {

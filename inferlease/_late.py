@@ -38,6 +38,7 @@ class _Unresolved:
     journal: Journal
     until: float  # monotonic
     told: set[str]
+    is_nothing_there: bool = False  # as the last look has shown
 
 
 class LateStarts:
@@ -74,11 +75,17 @@ class LateStarts:
         """It is known now what this start has made."""
         self._unresolved = [start for start in self._unresolved if start.journal is not journal]
 
+    @property
+    def has_unresolved(self) -> bool:
+        return bool(self._unresolved)
+
     async def look(self) -> None:
         """Look once for all of them, if there are any. Raises nothing of ours."""
         self._disinherit()
         if not self._unresolved:
             return
+        for start in self._unresolved:
+            start.is_nothing_there = False
         try:
             listing = await self._lookup.list()
             skipped = [start for start in list(self._unresolved) if not await self._look_for(start, listing)]
@@ -90,7 +97,11 @@ class LateStarts:
         for start in list(self._unresolved):
             if time.monotonic() >= start.until:
                 self.remove(start.journal)
-                await self._ledger.end(start.journal, "not found")
+                if start.is_nothing_there:
+                    await self._ledger.end(start.journal, "not found")
+                else:
+                    # Whatever it is, `reap` still tells of it.
+                    self._ledger.drop(start.journal)
 
     def abandon(self) -> int:
         """Look no more: how many are unresolved still. Others may recover them from the ledger."""
@@ -126,6 +137,7 @@ class LateStarts:
     async def _look_for(self, start: _Unresolved, listing: Listing[InstanceState]) -> bool:
         """Claim and stop what this start has made. `False` if what is new may yet be somebody else's to claim."""
         seen = await sight(self._lookup, self._ledger, start.journal.intent, listing)
+        start.is_nothing_there = not seen.fitting and not seen.doubtful
         if not seen.is_adoptable:
             for state in seen.fitting:
                 await self._tell(start, state)
@@ -155,15 +167,16 @@ class LateStarts:
 
     def _stop(self, journal: Journal, state: InstanceState) -> None:
         instance_id = state.instance_id
-        log.warning(
-            "instance %s of %s showed up late, after its start was given up: it is stopped",
-            instance_id,
-            journal.intent.args.model_id,
-        )
+        self._lookup.born(instance_id)
         self._jobs.submit(
             lambda: self._stopped(journal, instance_id),
             bound=_RELEASE_TIMEOUT,
             describe=lambda: f"stopping {instance_id}; if this process is killed: inferlease stop {instance_id}",
+        )
+        log.warning(
+            "instance %s of %s showed up late, after its start was given up: it is stopped",
+            instance_id,
+            journal.intent.args.model_id,
         )
 
     async def _stopped(self, journal: Journal, instance_id: str) -> None:

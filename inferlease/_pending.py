@@ -152,9 +152,10 @@ class PendingStart:
             if self._release is not None:
                 return  # it ends anyway
             self.limit = limit
-        log.warning("%s", limit)
         self.undo(even_kept=True)
         self._on_limit()
+        # Last: a log handler of the user's may raise.
+        log.warning("%s", limit)
 
     def _watch(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -281,7 +282,8 @@ class PendingStart:
         try:
             return await self._undone()
         finally:
-            await self._starter.late.look()
+            if self._starter.late.has_unresolved:
+                self._jobs.submit(self._starter.late.look, bound=2 * self._starter.exchange.timeout)
 
     async def _undone(self) -> InstanceState | None:
         # What only prepares the start is not waited for.

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from . import _keeper
 from ._async_ledger import AsyncLedger, is_unresolved
-from ._candidates import sight
+from ._candidates import is_same, sight
 from ._keeper import Job, Jobs
 from ._lookup import GRACE, Lookup
 from ._orphans import Case, Orphan, Round, orphan_of, possible, unresolved
@@ -261,6 +261,7 @@ class Recovery:
     async def _adopted(self, record: StartRecord, state: InstanceState, seen: Round, begin: Begin | None) -> list[Case]:
         """What is provably of this ledger, and not of a living start."""
         seen.told.add(state.instance_id)
+        self._lookup.born(state.instance_id)
         orphan = orphan_of(
             record, "ours", "its start's answer was lost, and nobody else starts the same", state.instance_id
         )
@@ -270,7 +271,7 @@ class Recovery:
     async def _living_rivals(self, record: StartRecord) -> int:
         """How many living starts of the same arguments look for what they have made: that much is theirs."""
         return sum(
-            other.owner == "alive" and other.intent.spec == record.intent.spec and is_unresolved(other)
+            other.owner == "alive" and is_same(other, record.intent) and is_unresolved(other)
             for other in await self._ledger.open_records()
         )
 

@@ -29,7 +29,6 @@ from ._spec import resolve, spec_key
 from .errors import (
     DecodeError,
     InferleaseError,
-    LedgerError,
     NoCapacityError,
     NotFoundError,
     StartOutcomeUnknownError,
@@ -45,6 +44,8 @@ log = logging.getLogger("inferlease")
 
 # How often a start is sent at most, where each before it has provably come to nothing.
 POSTS = 3
+# Seconds by which the list before a start may be older than the start: what others start in between looks new.
+_BASELINE_AGE = 1.0
 # Seconds that a start waits for others of its spec, in this process or another.
 _LOCK_PATIENCE = 300.0
 
@@ -172,7 +173,10 @@ class Starter:
         lock = await order.prepare(self.ledger.acquire(spec, patience=_LOCK_PATIENCE))
         try:
             known, foreign = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
+            listed = time.monotonic()
             watch = await order.prepare(self.guard.ready(order.guard))
+            if time.monotonic() - listed > _BASELINE_AGE:
+                known, foreign = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
             journal = await self.ledger.begin(self._intent(order, spec, known, foreign), watch)
             settled = await self._sent(order, journal)
             instance_id = _answered_id(settled)
@@ -200,7 +204,8 @@ class Starter:
             kind=order.kind,
             baseline=known,
             foreign=foreign,
-            exclusive=self.rules.exclusive,
+            # Whoever recovers it has not seen what this client has.
+            exclusive=self.rules.exclusive if self.rules.exclusive is not None or self.ledger.is_alone else False,
             settle_time=self.rules.settle_time,
             late_window=self.rules.late_window,
             at=at,
@@ -226,7 +231,7 @@ class Starter:
     async def _claim(self, journal: Journal, instance_id: str) -> bool:
         try:
             return await self.ledger.claim(journal, instance_id, is_answered=True)
-        except LedgerError as error:
+        except Exception as error:  # noqa: BLE001 (also what a store of the user's raises)
             # It runs, and this process knows it: that is no reason to lose it.
             log.warning("instance %s was started but can't be remembered: %s", instance_id, error)
             return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inferlease import NoCapacityError, StartOutcomeUnknownError
+from inferlease._memory_ledger import MemoryLedger
 from inferlease.emulator import Fault
 from tests.emulator.support import until
 from tests.faults import MODEL, FaultyEmulator, edited, emulated
@@ -99,6 +100,42 @@ async def test_a_foreign_instance_that_a_later_list_lacks_is_not_taken(
     emulator.inject(Fault("absent_item", "list", times=1), Fault("reset_before", "start", times=1))
     assert (await unknown(client)).candidates == ()
     assert set(emulator.books().still_billed) == {theirs.instance_id, ours.instance_id}
+
+
+@ours_alone
+async def test_an_instance_with_other_defaults_is_told_and_not_taken(client: Client, emulator: FaultyEmulator) -> None:
+    """It has all that was sent, but it is not what the server makes of that."""
+    emulator.fault("start", lost=True, handled=False)
+    async with emulator.client(ledger=MemoryLedger()) as other:
+        starting = asyncio.create_task(unknown(client))
+        await until(lambda: posts(emulator) == 1)
+        theirs = await other.instances.start(MODEL, num_workers=3)
+    assert [candidate.instance_id for candidate in (await starting).candidates] == [theirs.instance_id]
+    assert emulator.asked("stop") == []
+
+
+@connected(settle_time=0.1)
+async def test_whoever_recovers_a_start_knows_that_others_start_on_the_account(
+    client: Client, stranger: Client
+) -> None:
+    theirs = await stranger.instances.start(MODEL)
+    await client.instances.start(MODEL)
+    await stranger.instances.stop(theirs.instance_id)
+    await client.instances.start(MODEL)
+    first, second = await client.leases.list()
+    assert (first.intent.exclusive, second.intent.exclusive) == (False, False)
+
+
+async def test_an_instance_that_a_store_fails_to_note_is_not_lost(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> bool:
+        raise OSError
+
+    monkeypatch.setattr("inferlease._journals.FolderJournal.claim", fail)
+    async with client.lease(MODEL) as instance:
+        assert instance.is_usable
+    assert (emulator.books().starts, emulator.books().still_billed) == (1, [])
 
 
 @ours_alone

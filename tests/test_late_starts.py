@@ -123,3 +123,14 @@ async def test_the_look_at_the_end_of_the_window_still_counts(
     monkeypatch.setattr("inferlease._late.LOOK_EVERY", 60.0)
     instance = await client.instances.start(MODEL)
     await until(lambda: emulator.books().still_billed == [instance.instance_id] and emulator.books().starts == 2)
+
+
+@connected(exclusive=True, settle_time=0.05, late_window=0.5)
+@lost_for_long
+async def test_a_start_that_nobody_could_look_for_stays_open_in_the_ledger(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    await give_up(client)
+    emulator.fault("list", 403, times=None)
+    await until(lambda: not client._core.late._unresolved)
+    assert {record.ending for record in await client.leases.list()} == {None}
