@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from . import _requests
 from ._capacity import listed
@@ -17,15 +18,22 @@ from .pricing import hourly, listed_hourly
 
 __all__ = ["quoted"]
 
+T = TypeVar("T")
+
 
 async def quoted(core: Core, choices: Sequence[InstanceArgs], seconds: float | None) -> Quote:
     """The quote for a start with these arguments. Raises what reading models and hardware types raises."""
-    model, types, available, balance = await asyncio.gather(
+    # All of them to their end: none goes on once this has raised.
+    reads = await asyncio.gather(
         core.lookup.model(choices[0].model_id),
         core.exchange.read(_requests.LIST_HARDWARE_TYPES, core.prices.decode_types),
         core.capacity.available(),
-        _balance(core),
+        core.lookup.balance(),
+        return_exceptions=True,
     )
+    model, types, available = _value(reads[0]), _value(reads[1]), _value(reads[2])
+    # A quote does not need what is left.
+    balance = reads[3] if isinstance(reads[3], InferleaseError) else _value(reads[3])
     left, trouble = (None, str(balance)) if isinstance(balance, InferleaseError) else (balance, None)
     interval, workers = choices[0].billing_interval or DEFAULT_INTERVAL, choices[0].num_workers or 1
     counted = None if seconds is None else billed(seconds, interval)
@@ -53,12 +61,10 @@ async def quoted(core: Core, choices: Sequence[InstanceArgs], seconds: float | N
     )
 
 
-async def _balance(core: Core) -> Balance | InferleaseError:
-    """What is left, or why that is not known: a quote does not need it."""
-    try:
-        return await core.lookup.balance()
-    except InferleaseError as error:
-        return error
+def _value(read: T | BaseException) -> T:
+    if isinstance(read, BaseException):
+        raise read
+    return read
 
 
 def _serving(model: ModelDetail, choices: Sequence[InstanceArgs], known: Mapping[str, HardwareType]) -> list[str]:
