@@ -23,14 +23,14 @@ WORDS = {
         "PACKAGE": "inferlease",
         "ASYNC ": "async ",
         "AWAIT ": "await ",
-        "PAUSE": "await asyncio.sleep(60)",
+        "PAUSE": "[await asyncio.sleep(0.05) for _ in range(1200)]",
         "RUN": "asyncio.run(main())",
     },
     "sync": {
         "PACKAGE": "inferlease.sync",
         "ASYNC ": "",
         "AWAIT ": "",
-        "PAUSE": "time.sleep(60)",
+        "PAUSE": "[time.sleep(0.05) for _ in range(1200)]",
         "RUN": "main()",
     },
 }
@@ -41,7 +41,8 @@ both_styles = pytest.mark.parametrize("style", WORDS)
 
 
 def written(style: str, text: str) -> str:
-    """`text` in that style, after the usual imports. PAUSE is longer than any test; RUN runs `main`."""
+    """`text` in that style, after the usual imports. PAUSE is longer than any test, in steps: Python misses a
+    signal that comes just before a sleep until that is over; RUN runs `main`."""
     text = IMPORTS + text
     for word, meaning in WORDS[style].items():
         text = text.replace(word, meaning)

@@ -325,9 +325,13 @@ from inferlease import _guard_process
 with client.lease(MODEL):
     print("ready", flush=True)
     sys.stdin.readline()
-    _guard_process.side()._child.pipe.settimeout(0.2)
-    with _guard_process.side()._lock:
-        _guard_process.side()._tell(journal="x" * 10_000_000, over=True)
+    side = _guard_process.side()
+    stopped = side._child
+    stopped.pipe.settimeout(0.2)
+    with side._lock:
+        side._tell(journal="x" * 10_000_000, over=True)
+    while side._child in (None, stopped):  # the other one knows nothing yet
+        time.sleep(0.01)
     {WAIT}
 """
     with running(emulator, guarded(body=body)) as victim:
