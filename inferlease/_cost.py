@@ -35,7 +35,7 @@ class Meter:
     """
 
     def __init__(self, prices: PriceList, args: InstanceArgs) -> None:
-        self.began = time.monotonic()
+        self.began: float = time.monotonic()
         self.began_at: datetime = now()
         self._prices = prices
         self._asked = args

@@ -49,7 +49,7 @@ from .quotes import quoted
 
 __all__ = ["Client"]
 
-log = logging.getLogger("inferlease")
+log: logging.Logger = logging.getLogger("inferlease")
 log.addHandler(logging.NullHandler())
 
 DEFAULT_BASE_URL = "https://cortecs.ai/api/v1"
