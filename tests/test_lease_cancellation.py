@@ -37,6 +37,18 @@ async def at_rest(client: Client) -> None:
         await asyncio.sleep(0.005)
 
 
+async def cancel_during(emulator: Emulator, client: Client, request_name: str, phase: Phase, kind: Kind) -> None:
+    """Cancel a lease while that request is held, and wait for its end."""
+    with emulator.hold(request_name, phase) as hold:
+        victim = Victim(use(client), kind)
+        await hold.arrived_async()
+        victim.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await victim.ended()
+    await at_rest(client)
+
+
 @pytest.mark.async_only(reason="a synchronous caller is interrupted, not cancelled")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,14 +100,7 @@ def test_the_combinations_are_all_there() -> None:
 async def test_a_lease_cancelled_during_a_request_is_released(
     emulator: Emulator, client: Client, request_name: str, phase: Phase, kind: Kind
 ) -> None:
-    with emulator.hold(request_name, phase) as hold:
-        victim = Victim(use(client), kind)
-        await hold.arrived_async()
-        victim.cancel()
-        for _ in range(5):
-            await asyncio.sleep(0)
-    await victim.ended()
-    await at_rest(client)
+    await cancel_during(emulator, client, request_name, phase, kind)
     assert emulator.books().starts <= 1
     assert emulator.books().still_billed == []
 
@@ -109,14 +114,7 @@ async def test_a_lease_whose_start_is_lost_and_that_is_cancelled_during_a_reques
     emulator: Emulator, client: Client, request_name: str, phase: Phase, lost: FaultKind
 ) -> None:
     emulator.inject(Fault(lost, "start", times=1))
-    with emulator.hold(request_name, phase) as hold:
-        victim = Victim(use(client), "native")
-        await hold.arrived_async()
-        victim.cancel()
-        for _ in range(5):
-            await asyncio.sleep(0)
-    await victim.ended()
-    await at_rest(client)
+    await cancel_during(emulator, client, request_name, phase, "native")
     assert emulator.books().starts <= 1
     assert emulator.books().still_billed == []
 
