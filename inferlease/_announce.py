@@ -22,6 +22,8 @@ class Announcer:
     def __init__(self, prices: PriceList) -> None:
         self._prices = prices
         self._telling: set[asyncio.Task[None]] = set()
+        # Instances that are up, of which the line still waits for the prices.
+        self._untold: dict[str, tuple[InstanceState, str]] = {}
 
     def price(self, state: InstanceState) -> Price | None:
         """The price per hour of an instance, as far as it is known without asking."""
@@ -29,12 +31,14 @@ class Announcer:
 
     def up(self, state: InstanceState, how: str) -> None:
         """Tell of an instance that is billed from here on, soon with its price, else without. Runs on the keeper."""
-        task = asyncio.get_running_loop().create_task(self._tell_up(state, how))
+        self._untold[state.instance_id] = state, how
+        task = asyncio.get_running_loop().create_task(self._tell_up(state.instance_id))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
     def change(self, state: InstanceState, what: str, seconds: float) -> None:
-        """Tell that an instance is usable or has stopped."""
+        """Tell that an instance is usable or has stopped, after the line that it is up."""
+        self._say_up(state.instance_id)
         price = f", at most {price}" if (price := self.price(state)) is not None else ""
         log.info("instance %s %s after %.0f s%s", state.instance_id, what, seconds, price)
 
@@ -42,11 +46,16 @@ class Announcer:
         """How a message tells what an instance costs and how it is stopped. Runs on the keeper."""
         return _cost_note(instance_id, await self._prices.hourly(args))
 
-    async def _tell_up(self, state: InstanceState, how: str) -> None:
+    async def _tell_up(self, instance_id: str) -> None:
         reading = self._prices.fetch_soon()
         if reading is not None:
             await asyncio.wait([reading], timeout=_PRICE_PATIENCE)
-        log.info("instance %s %s%s", state.instance_id, how, _cost_note(state.instance_id, self.price(state)))
+        self._say_up(instance_id)
+
+    def _say_up(self, instance_id: str) -> None:
+        if (untold := self._untold.pop(instance_id, None)) is not None:
+            state, how = untold
+            log.info("instance %s %s%s", instance_id, how, _cost_note(instance_id, self.price(state)))
 
 
 def _cost_note(instance_id: str, price: Price | None) -> str:

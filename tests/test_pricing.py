@@ -81,6 +81,15 @@ async def test_without_prices_a_start_says_that_it_is_unknown(
     assert f"instance {instance.instance_id} started (price unknown" in caplog.text
 
 
+async def test_a_start_is_told_before_what_comes_after_it(
+    client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    with emulator.hold("hardware_types", "unanswered"), caplog.at_level(logging.INFO, "inferlease"):
+        instance = await client.instances.start(MODEL)
+        await instance.wait_until_running()
+    assert [message.split()[2] for message in caplog.messages] == ["started", "usable"]
+
+
 async def test_prices_that_could_not_be_read_are_read_with_the_next_start(
     client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -249,7 +249,7 @@ class FaultKind(StrEnum):
     )
     REVOKED_TOKEN = (
         "revoked_token",
-        "401, and the token is revoked; the first request of a token, and a replay, are spared.",
+        "401, and the token is revoked; spared are a token's first request, and all until refused ones are repeated.",
         Effect(unchanged, operations=AUTHORIZED, revokes=True),
     )
     WRONG_EXPIRES_IN = (

@@ -3,7 +3,7 @@
 import itertools
 import math
 import secrets
-from collections import Counter
+import time
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -16,6 +16,9 @@ from inferlease.emulator.replies import LEFT_OPEN, Handler, Refusal, Reply, json
 CLIENT_ID = "emulator"
 CLIENT_SECRET = "emulator"
 
+# Seconds after which a client that was refused for its token has given up.
+_REPLAYED_WITHIN = 30.0
+
 
 class Tokens:
     """Access tokens that expire after `lifetime` seconds."""
@@ -26,8 +29,8 @@ class Tokens:
         self._expiries: dict[str, float] = {}
         self._issued: set[str] = set()
         self._accepted: set[str] = set()
-        # Requests refused for their token, which its client will repeat with another one.
-        self._to_come: Counter[str] = Counter()
+        # Requests refused for their token, which their clients will repeat with another one, and when that was.
+        self._refused: list[tuple[str, float]] = []
 
     @property
     def issued(self) -> int:
@@ -48,11 +51,13 @@ class Tokens:
     def revoke(self, request: web.Request) -> bool:
         """Revoke the token of a request, and tell whether that was done.
 
-        It is not for a token's first request, nor for one that may repeat a request refused before: a client that
-        replaces its token once must get through.
+        It is not for a token's first request, nor while a request that was refused is still to be repeated: a client
+        that replaces its token once must get through.
         """
         token = bearer(request)
-        if token not in self._accepted or token not in self._expiries or self._to_come[_call(request)]:
+        now = time.monotonic()
+        self._refused = [(call, when) for call, when in self._refused if now - when < _REPLAYED_WITHIN]
+        if token not in self._accepted or token not in self._expiries or self._refused:
             return False
         del self._expiries[token]
         return True
@@ -73,11 +78,13 @@ class Tokens:
         expiry = self._expiries.get(token)
         if expiry is None or expiry <= self._clock.now():
             if token in self._issued:
-                self._to_come[_call(request)] += 1
+                self._refused.append((_call(request), time.monotonic()))
             raise Refusal(401, f"The access token {'is not valid' if expiry is None else 'has expired'}.")
         self._accepted.add(token)
-        if self._to_come[_call(request)]:
-            self._to_come[_call(request)] -= 1
+        for number, (call, _) in enumerate(self._refused):
+            if call == _call(request):
+                del self._refused[number]
+                break
 
 
 class Provisioning:
