@@ -38,12 +38,12 @@ class Latencies:
         )
 
 
-def beside_polls(polls: int, releases: int) -> Latencies:
+def beside_polls(world: str, polls: int, releases: int) -> Latencies:
     """Leases released one after the other while so many polls are in flight."""
     plan = Plan(MODEL, cycles=releases, at_once=polls, timeout=60.0)
     with TemporaryDirectory() as state, serving(seconds_per_step=0.0) as account:
         variables = environment(account.variables, Path(state))
-        with running("drive_polls", json.dumps(attrs.asdict(plan)), variables=variables) as worker:
+        with running(f"drive_polls_{world}", json.dumps(attrs.asdict(plan)), variables=variables) as worker:
             worker.wait_for("closed", PATIENCE + 20 * releases)
             books = account.books()
     released = worker.events("released")

@@ -81,7 +81,7 @@ def on_one_ledger(worlds: Sequence[str], seed: int, cycles: int) -> Figures:
     with TemporaryDirectory() as state, _chaotic(seed, faults.ambiguous_starts()) as account, ExitStack() as stack:
         variables = environment(account.variables, Path(state))
         workers = [stack.enter_context(driving(world, plan, variables)) for world in worlds]
-        _run_to_the_end(account, workers, cycles * len(worlds), looks=True)
+        _run_to_the_end(account, workers, cycles * len(worlds), looks="cortecs" not in worlds)
         return judge(account.books(), workers, cycles=cycles * len(worlds), seen_late=SETTLE_TIME - LIST_LAG)
 
 

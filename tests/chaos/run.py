@@ -56,13 +56,15 @@ def foreign(*, world: str, seeds: tuple[int, ...], cycles: int, exclusive: str, 
 
 
 @main.command()
+@click.option("--world", "worlds", type=click.Choice(WORLDS), multiple=True, help="Of each process; else a mix.")
 @SEED
 @click.option("--cycles", default=100, show_default=True, help="Of each process.")
 @click.option("--details", is_flag=True, help="Also the errors in full, and the faults by kind.")
-def ledger(*, seeds: tuple[int, ...], cycles: int, details: bool) -> None:
+def ledger(*, worlds: tuple[str, ...], seeds: tuple[int, ...], cycles: int, details: bool) -> None:
     """Three processes that start the same spec on one ledger."""
+    worlds = worlds or ("async", "sync", "async")
     for seed in seeds_or_random(seeds):
-        show(f"seed {seed}", loads.on_one_ledger(("async", "sync", "async"), seed, cycles), details=details)
+        show(f"{', '.join(worlds)}, seed {seed}", loads.on_one_ledger(worlds, seed, cycles), details=details)
 
 
 @main.command()
@@ -87,11 +89,12 @@ def signals(*, world: str, seeds: tuple[int, ...], interrupts: int, terminations
 
 
 @main.command()
-@click.option("--polls", default=1000, show_default=True)
+@click.option("--world", type=click.Choice(["async", "cortecs"]), default="async", show_default=True)
+@click.option("--polls", default=1000, show_default=True, help="In flight at any time.")
 @click.option("--releases", default=100, show_default=True)
-def stop(*, polls: int, releases: int) -> None:
+def stop(*, world: str, polls: int, releases: int) -> None:
     """How long a stop takes beside many polls."""
-    click.echo(str(latency.beside_polls(polls, releases)))
+    click.echo(f"{world}: {latency.beside_polls(world, polls, releases)}")
 
 
 def show(title: str, figures: Figures, *, details: bool) -> None:

@@ -18,7 +18,7 @@ RELEASES, RELEASES_IN_FULL = 3, 100
 @pytest.mark.storm
 @pytest.mark.timeout(3600)
 def test_a_lease_is_released_beside_a_thousand_polls(is_full: bool, show: Callable[[str], None]) -> None:
-    latencies = latency.beside_polls(POLLS, RELEASES_IN_FULL if is_full else RELEASES)
+    latencies = latency.beside_polls("async", POLLS, RELEASES_IN_FULL if is_full else RELEASES)
     show(str(latencies))
     assert latencies.billed == []
     assert latencies.failed_polls == 0
