@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from attrs import define
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from inferlease.emulator import Emulator
 
@@ -76,6 +78,36 @@ class Running:
         self.output, said = self._process.communicate(timeout=seconds)
         self.errors += said
         return self._process.returncode
+
+
+@contextmanager
+def serving(emulator: Emulator, folder: Path, *command: str) -> Iterator[str]:
+    """A server that is started in `folder` by a module of Python, and ended by SIGTERM; its URL.
+
+    Its socket is there before it is, and waits for it; the command names the descriptor as `FD`.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.set_inheritable(True)
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-W", "ignore::DeprecationWarning", "-m"),
+                *(part.replace("FD", str(listener.fileno())) for part in command),
+            ],
+            cwd=folder,
+            env=environment(emulator),
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            server.send_signal(signal.SIGTERM)
+            _, said = server.communicate(timeout=30)
+        except BaseException:
+            server.kill()
+            raise
+    assert server.returncode in {0, -signal.SIGTERM}, said
+    assert "Traceback" not in said
 
 
 @contextmanager

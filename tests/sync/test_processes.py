@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.faults import emulated
-from tests.processes import environment, run_script
+from tests.processes import environment, run_script, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -378,24 +377,8 @@ PRELOADED, LEASING, CONFIGURATION = re.findall(
 def gunicorn(emulator: Emulator, folder: Path, application: str, *options: str) -> Iterator[str]:
     """A server of two workers that runs the documentation's code; its URL."""
     (folder / "application.py").write_text(application, encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.set_inheritable(True)
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "gunicorn", "--workers", "2"),
-                *("--bind", f"fd://{listener.fileno()}", *options, "application"),
-            ],
-            cwd=folder,
-            env=environment(emulator),
-            pass_fds=[listener.fileno()],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        server.send_signal(signal.SIGTERM)
-        _, said = server.communicate(timeout=30)
-    assert server.returncode == 0, said
-    assert "Traceback" not in said
+    with serving(emulator, folder, "gunicorn", "--workers", "2", "--bind", "fd://FD", *options, "application") as url:
+        yield url
 
 
 def ask_until(url: str, is_enough: Callable[[set[str]], bool]) -> set[str]:

@@ -1,0 +1,44 @@
+"""Ask many questions at a time, on asyncio.
+
+    python async_app.py
+
+Credentials come from CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, the key for the instance from
+INFERLEASE_INFERENCE_KEY; `inferlease emulator` prints values to try it with. Needs the extra `openai`.
+"""
+
+import asyncio
+import os
+
+from openai import AsyncOpenAI
+
+from inferlease import Client, InstanceEvent
+
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+QUESTIONS = [f"What is {number} squared?" for number in range(20)]
+
+
+def show(event: InstanceEvent) -> None:
+    """Called with each change while the instance starts."""
+    print(f"{event.state}: {event.description or '...'}")
+
+
+async def ask(llm: AsyncOpenAI, question: str) -> str:
+    """One answer of the instance."""
+    answer = await llm.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": question}])
+    return answer.choices[0].message.content or ""
+
+
+async def main() -> None:
+    """Lease, ask, release."""
+    key = os.environ["INFERLEASE_INFERENCE_KEY"]  # looked up first: without it there is nothing to pay for
+    async with Client() as client:
+        lease = client.lease(MODEL, on_progress=show, max_cost=5.0, label="async_app")
+        # Leaving the block stops the instance, whatever happened in it.
+        async with lease as instance, AsyncOpenAI(base_url=instance.base_url, api_key=key) as llm:
+            for answer in await asyncio.gather(*(ask(llm, question) for question in QUESTIONS)):
+                print(answer)
+        print(f"At most {lease.receipt}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
