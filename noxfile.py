@@ -12,7 +12,7 @@ import nox
 nox.needs_version = ">=2026.4"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "typing_api", "tests"]
+nox.options.sessions = ["lint", "types", "typing_api", "docs", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 PEERS = ["httpx", "requests", "cortecs-py==0.1.2", "pydantic", "msgspec"]
@@ -56,6 +56,13 @@ def typing_api(session: nox.Session) -> None:
     session.run("mypy", "--strict", *files)
     session.run("pyright", "--pythonpath", python_of(session), *files)
     session.run("pyright", "--pythonpath", python_of(session), "--verifytypes", "inferlease", "--ignoreexternal")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation: no warning, and every link within it leads somewhere, to a file and an anchor."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", str(Path(session.create_tmp()) / "html"))
 
 
 @nox.session(python=PYTHONS)

@@ -1,4 +1,4 @@
-"""The Python code in the README and the documentation runs as it stands, against the emulator."""
+"""The documentation is true: its Python runs as it stands, its links lead somewhere, and nothing public is missing."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import inferlease.emulator
 import inferlease.errors
+import inferlease.sync
+from inferlease.cli._commands import COMMANDS
 from tests.processes import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     from inferlease.emulator import Emulator
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python( continued)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 DEFAULT = "ignore::pytest.PytestDeprecationWarning"  # of pytest-asyncio, where its default scope is not configured
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 
 def blocks() -> Iterator[Any]:
     """Each block of code; one that says `continued` stands with the block before it."""
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in PAGES:
         scripts: list[str] = []
         for continued, code in BLOCK.findall(path.read_text(encoding="utf-8")):
             scripts.append(scripts.pop() + code if continued else code)
@@ -52,3 +61,36 @@ def test_the_page_on_errors_has_every_error() -> None:
     documented = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
     classes = {name for name in inferlease.errors.__all__ if name != "InferleaseError"}
     assert classes - set(documented) == set()
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which GitHub, and the documentation's own pages, link to the headings of a page."""
+    headings = HEADING.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    astray = []
+    for name, anchor in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            astray.append(f"{name}#{anchor}")
+    assert astray == []
+
+
+def test_the_page_on_the_command_line_has_every_command() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert set(COMMANDS) - set(re.findall(r"^\| `inferlease (\w+)", text, re.MULTILINE)) == set()
+
+
+@pytest.mark.parametrize("package", [inferlease, inferlease.sync, inferlease.emulator], ids=lambda each: each.__name__)
+def test_the_reference_has_every_public_name(package: ModuleType) -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.rst")]
+    documented = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)", "\n".join(pages), re.MULTILINE))
+    types = {name for name in package.__all__ if isinstance(getattr(package, name), type | FunctionType)}
+    # What both worlds share is documented once.
+    assert [name for name in types if not {f"{package.__name__}.{name}", f"inferlease.{name}"} & documented] == []
+    if package is inferlease.sync:
+        own = {name for name in types if getattr(package, name) is not getattr(inferlease, name)}
+        assert {f"inferlease.sync.{name}" for name in own} <= documented

@@ -28,7 +28,6 @@ from inferlease.emulator.provisioning import CLIENT_ID, CLIENT_SECRET, Provision
 
 if TYPE_CHECKING:
     import inferlease.sync
-    from inferlease import Client
 
 
 class Emulator:
@@ -191,7 +190,7 @@ class Emulator:
             raise RuntimeError("the emulator has not been started")
         return self._root + API
 
-    def client(self, **overrides: Any) -> "Client":
+    def client(self, **overrides: Any) -> "inferlease.Client":
         """An async client of this emulator; `overrides` are arguments of `inferlease.Client`."""
         from inferlease import Client
 
