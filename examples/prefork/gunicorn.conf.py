@@ -2,10 +2,8 @@
 
 from typing import Any
 
-# Seconds, longer than a release may take: a worker that gunicorn kills leaves its instance to the guard.
-graceful_timeout = 130
-# A worker that is silent for so long is killed; while it enters its lease it is.
-timeout = 900 + 130
+# Longer than a start and a release may take together: a worker that gunicorn kills leaves it to its guard.
+graceful_timeout = 900 + 120
 
 
 def post_worker_init(_worker: Any) -> None:

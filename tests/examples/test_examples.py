@@ -117,12 +117,12 @@ def test_prefork(emulator: FaultyEmulator, folder: Path) -> None:
 
 
 def test_celery_task(emulator: FaultyEmulator, folder: Path) -> None:
-    calling = "import tasks; print(*tasks.answer.delay(['Say hello.', 'Say goodbye.']).get(timeout=30), sep='\\n')"
+    calling = "import tasks; print(*tasks.answer.delay(['Say hello.', 'Say goodbye.']).get(timeout=45), sep='\\n')"
     celery = [sys.executable, "-m", "celery", "--app", "tasks", "worker", "--concurrency", "1", "--without-mingle"]
     here = {"cwd": folder / "celery_tasks", "env": environment(emulator), "text": True}
     worker = subprocess.Popen(celery, stderr=subprocess.DEVNULL, start_new_session=True, **here)
     try:
-        answers = subprocess.check_output([sys.executable, "-c", calling], timeout=40, **here)
+        answers = subprocess.check_output([sys.executable, "-c", calling], timeout=50, **here)
     finally:
         os.killpg(worker.pid, signal.SIGKILL)  # its own end takes seconds, with nothing to do
         worker.wait()
