@@ -97,6 +97,11 @@ def guards(parent: int) -> list[int]:
     return found
 
 
+def wait_stopped(emulator: Emulator, what: str, seconds: float = PROMPT) -> None:
+    """Wait until nothing is billed, and print how long that took."""
+    print(f"{what}: stopped after {wait_for(lambda: is_stopped(emulator), seconds):.2f} s")  # noqa: T201 - a figure
+
+
 def is_stopped(emulator: Emulator) -> bool:
     """Whether nothing is billed."""
     return not emulator.books().still_billed
