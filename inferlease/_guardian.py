@@ -36,7 +36,7 @@ _LOOK_EVERY = 1.0
 # Seconds without success for which it goes on; for which it does at a server on this machine, such as an emulator,
 # which has perhaps ended with the parent; and between two attempts at first and at most.
 _PERSISTENCE, _PERSISTENCE_HERE = 3600.0, 60.0
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 20.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 20.0
 # Seconds by which the parent comes first where a limit is reached; to load the client takes about as long again.
 _PRECEDENCE = 0.25
 # Seconds for which it sleeps at most once there is a limit.

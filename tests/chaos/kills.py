@@ -195,6 +195,28 @@ def guarded_in(phase: str, world: str, kills: int) -> Guarded:
     return Guarded(kills, max(took), late, billed, [] if beside not in books["asked_by"] else [beside])
 
 
+Fate: TypeAlias = Literal["goes on", "is suspended", "is killed"]
+LIMIT = 2.0
+"""Seconds; more than it takes until an instance is in use, on a busy machine."""
+
+
+def at_its_limit(fate: Fate, world: str, number: int) -> list[float]:
+    """Leases that reach their limit: by how many seconds each stop was requested after that, or before."""
+    plan = Plan(MODEL, stays=True, max_duration=LIMIT, **DEFAULTS)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as state, serving(seconds_per_step=0.02) as account:
+        variables = environment(account.variables, Path(state), guarded=True)
+        for _ in range(number):
+            with driving(world, plan, variables) as worker:
+                worker.wait_for("answered")
+                if fate == "is suspended":
+                    worker.process.send_signal(signal.SIGSTOP)
+                elif fate == "is killed":
+                    worker.kill()
+                wait_until(lambda: not account.books()["still_billed"], "the stop")
+        entries = account.books()["instances"].values()
+    return [entry["stop_requests"][0] - entry["started"] - LIMIT for entry in entries]
+
+
 Signals: TypeAlias = Literal["five SIGINTs", "SIGTERM, then SIGKILL"]
 
 

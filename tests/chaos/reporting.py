@@ -39,6 +39,7 @@ class Plan:
     poll_interval: float | None = 0.05
     lease_timeout: float = 60.0
     release_timeout: float = 60.0
+    max_duration: float | None = None
     ledger: str | None = None
     reconciles: bool = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import get_args
 
 import click
 
@@ -99,6 +100,16 @@ def guard(*, world: str, number: int) -> None:
     """SIGKILL in each phase of a lease with default options: what the guard makes of it."""
     for phase in kills.HOLDS:
         click.echo(f"{world}, {phase}: {kills.guarded_in(phase, world, number)}")
+
+
+@main.command()
+@WORLD
+@click.option("--number", default=20, show_default=True, help="Of each fate.")
+def limit(*, world: str, number: int) -> None:
+    """Leases that reach `max_duration`, of processes that go on, are suspended, or are killed before."""
+    for fate in get_args(kills.Fate):
+        late = sorted(kills.at_its_limit(fate, world, number))
+        click.echo(f"{world}, the process {fate}: {number} stops, {late[0]:.2f} to {late[-1]:.2f} s after the limit")
 
 
 @main.command()
