@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from .errors import LedgerError
 from .ledger import Ending, Facts, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, now
 
-__all__ = ["AsyncLedger", "HeldLock", "is_unresolved"]
+__all__ = ["AsyncLedger", "HeldLock", "aside", "is_unresolved"]
 
 T = TypeVar("T")
 log = logging.getLogger("inferlease")
 
 # Seconds between attempts to get a lock that another process holds.
 _LOCK_INTERVAL = 0.05
+# Seconds that the disk may take: so long a start or a release is held up by one that hangs.
+LONGEST = 15.0
 
 
 class HeldLock:
@@ -59,6 +63,8 @@ class AsyncLedger:
         self._ledger: Ledger | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
         self._journals: set[Journal] = set()
+        # Ids that answers have named and that could not be noted, with the names of their journals.
+        self._unwritten: dict[str, str] = {}
 
     @property
     def opened(self) -> Ledger | None:
@@ -68,7 +74,7 @@ class AsyncLedger:
     async def begin(self, intent: Intent, watch: Callable[[Journal], Journal] = lambda journal: journal) -> Journal:
         """Remember what is about to be sent; the journal as `watch` returns it, which is called off the loop."""
         ledger = await self._opened()
-        journal = await _aside(lambda: watch(ledger.begin(intent)))
+        journal = await aside(lambda: watch(ledger.begin(intent)), _refuse)
         self._journals.add(journal)
         return journal
 
@@ -113,38 +119,46 @@ class AsyncLedger:
     async def known(self, instance_ids: Iterable[str]) -> set[str]:
         """Those of the ids that any start of this ledger has claimed."""
         ledger, asked = await self._opened(), list(instance_ids)
-        return await _aside(lambda: ledger.known(asked))
+        return await aside(lambda: ledger.known(asked)) | {each for each in asked if each in self._unwritten}
 
     async def open_records(self) -> list[StartRecord]:
         """The starts that have not ended."""
         ledger = await self._opened()
-        return await _aside(ledger.open_records)
+        return await aside(ledger.open_records)
 
     async def past_records(self, since: datetime | None = None) -> list[StartRecord]:
         """The starts that have ended."""
         ledger = await self._opened()
-        return await _aside(lambda: ledger.past_records(since))
+        return await aside(lambda: ledger.past_records(since))
 
     async def take_over(self, record: StartRecord) -> Journal | None:
         """Own the open journal of a dead owner, `None` if it is not to be had."""
         ledger = await self._opened()
-        journal = await _aside(lambda: ledger.take_over(record))
+        journal = await aside(lambda: ledger.take_over(record), _let_go)
         if journal is not None:
             self._journals.add(journal)
         return journal
 
     async def claim(self, journal: Journal, instance_id: str, *, is_answered: bool) -> bool:
         """Note what was started; `False` if another start of the ledger has it."""
-        return await _aside(lambda: journal.claim(instance_id, is_answered=is_answered))
+        name = journal.intent.journal
+        if self._unwritten.get(instance_id, name) != name:
+            return False
+        try:
+            return await aside(lambda: journal.claim(instance_id, is_answered=is_answered))
+        except Exception:
+            if is_answered:  # it is known whose it is, whether that can be written or not
+                self._unwritten[instance_id] = name
+            raise
 
     async def keep(self, journal: Journal) -> None:
         """Note that the instance stays when its lease ends."""
-        await _aside(journal.keep)
+        await aside(journal.keep)
 
     async def note(self, journal: Journal, facts: Facts) -> None:
         """Note what became known of an instance. That it can't be written only makes what is told of costs poorer."""
         try:
-            await _aside(lambda: journal.note(facts))
+            await aside(lambda: journal.note(facts))
         except LedgerError as error:
             log.debug("%s", error)
 
@@ -152,7 +166,7 @@ class AsyncLedger:
         """Note how a start ended. That it can't be written is a warning: what it tells of is over."""
         self._journals.discard(journal)
         try:
-            await _aside(lambda: journal.end(how))
+            await aside(lambda: journal.end(how))
         except LedgerError as error:
             log.warning("%s", error)
 
@@ -172,7 +186,7 @@ class AsyncLedger:
             from ._ledgers import account_key, open_ledger
 
             account = account_key(self._base_url, self._client_id())
-            opened = await _aside(lambda: open_ledger(self.place, account))
+            opened = await aside(lambda: open_ledger(self.place, account))
             if self._ledger is None:
                 self._ledger = opened
         return self._ledger
@@ -191,24 +205,66 @@ def is_unresolved(record: StartRecord) -> bool:
     )
 
 
+def _refuse(journal: Journal) -> None:
+    """What it tells of was given up, since it could not be noted in time."""
+    with contextlib.suppress(LedgerError):
+        journal.end("refused")
+
+
+def _let_go(journal: Journal | None) -> None:
+    if journal is not None:
+        journal.let_go()
+
+
 async def _tried(ledger: Ledger, spec: str) -> SpecLock | None:
-    trying = asyncio.ensure_future(_aside(lambda: ledger.try_lock(spec)))
-    try:
-        return await asyncio.shield(trying)
-    except asyncio.CancelledError:
-        # The thread goes on, and nobody else knows of what it gets.
-        trying.add_done_callback(_release)
-        raise
+    return await aside(lambda: ledger.try_lock(spec), _release)
 
 
-def _release(tried: asyncio.Future[SpecLock | None]) -> None:
-    if not tried.cancelled() and tried.exception() is None and (lock := tried.result()) is not None:
+def _release(lock: SpecLock | None) -> None:
+    if lock is not None:
         lock.release()
 
 
-async def _aside(call: Callable[[], T]) -> T:
-    """`call` in a thread, since a disk may be slow; here, where the interpreter's exit leaves no threads."""
-    future: asyncio.Future[T] | None = None
-    with contextlib.suppress(RuntimeError):
-        future = asyncio.get_running_loop().run_in_executor(None, call)
-    return call() if future is None else await future
+async def aside(call: Callable[[], T], undo: Callable[[T], object] = lambda _: None) -> T:
+    """The result of `call`, in a thread of its own: a disk that hangs must hold up nothing else, nor the exit.
+
+    Where the interpreter's exit leaves no threads, it is called here. `undo` gets a result that came too late.
+
+    Raises:
+        LedgerError: It takes too long; it may still come true.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    thread = threading.Thread(target=_run, args=(call, loop, future), name="inferlease-ledger", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return call()
+    try:
+        done, _ = await asyncio.wait([future], timeout=LONGEST)
+    except asyncio.CancelledError:
+        _undo_late(future, undo)
+        raise
+    if not done:
+        _undo_late(future, undo)
+        raise LedgerError(f"the ledger has not answered within {LONGEST:g} s: look at the disk that it is on")
+    return future.result()
+
+
+def _run(call: Callable[[], T], loop: asyncio.AbstractEventLoop, future: asyncio.Future[T]) -> None:
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 (whatever it is, it is for whoever waits)
+        settle = partial(future.set_exception, error)
+    else:
+        settle = partial(future.set_result, result)
+    with contextlib.suppress(RuntimeError):  # a loop that is closed has nobody left to tell
+        loop.call_soon_threadsafe(settle)
+
+
+def _undo_late(future: asyncio.Future[T], undo: Callable[[T], object]) -> None:
+    def late(future: asyncio.Future[T]) -> None:
+        if future.exception() is None:
+            threading.Thread(target=undo, args=(future.result(),), daemon=True).start()
+
+    future.add_done_callback(late)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -55,6 +54,7 @@ class _Entry:
     group: str
     text: str | None
     is_open: bool = True
+    due: float | None = None
 
 
 @frozen(eq=False)
@@ -77,6 +77,8 @@ class _Side:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # Held while something is told, which may take seconds: never on the keeper's loop.
+        self._telling = threading.Lock()
         self._groups: dict[str, str] = {}
         self._entries: dict[str, _Entry] = {}
         self._child: _Child | None = None
@@ -151,44 +153,60 @@ class _Side:
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         return True
 
-    def _collect(self, child: _Child) -> None:
+    def _collect(self, child: _Child, pause: float = 0.02) -> None:
         """Leave no zombie; nobody waits for it, and at exit it is the system's."""
-        with contextlib.suppress(RuntimeError):
-            _ = asyncio.get_running_loop().run_in_executor(None, child.process.wait)
+        if child.process.poll() is None:
+            later = min(2 * pause, _LONGEST_PAUSE)
+            asyncio.get_running_loop().call_later(pause, self._collect, child, later)
 
     # ---- on any thread -----------------------------------------------------------------------------------
 
     def opened(self, name: str, options: str, text: str | None) -> None:
         """From here on this start is to be stopped if this process dies."""
-        with self._lock:
-            group = self._groups.get(options)
-            if group is None:
-                group = self._groups[options] = str(len(self._groups))
+        with self._telling:
+            with self._lock:
+                group, is_new = self._groups.get(options), options not in self._groups
+                if group is None:
+                    group = self._groups[options] = str(len(self._groups))
+                self._entries[name] = _Entry(group, text)
+                is_missing = self._child is None
+            if is_new:
                 self._tell(group=group, options=json.loads(options))
-            self._entries[name] = _Entry(group, text)
             self._tell(journal=name, group=group, text=text)
-            is_missing = self._child is None
         if is_missing:
             _keeper.loop().call_soon_threadsafe(self.begin)
 
     def more(self, name: str, line: str) -> None:
         """What the guard can't read by itself."""
-        with self._lock:
-            entry = self._entries[name]
-            entry.text = (entry.text or "") + line
+        with self._telling:
+            with self._lock:
+                entry = self._entries[name]
+                entry.text = (entry.text or "") + line
             self._tell(journal=name, more=line)
+
+    def due(self, name: str, at: float | None) -> None:
+        """From this monotonic time on it is to be stopped even though this process lives; `None` for never."""
+        with self._telling:
+            with self._lock:
+                entry = self._entries.get(name)
+                if entry is None or not entry.is_open or entry.due == at:
+                    return
+                entry.due = at
+            self._tell(journal=name, due=at)
 
     def over(self, name: str, end: str) -> None:
         """There is nothing left of it to stop. Once more does no harm."""
-        with self._lock:
-            entry = self._entries.get(name)
-            if entry is None or not entry.is_open:
-                return
-            entry.is_open = False
-            if entry.text is None:
-                del self._entries[name]
-            else:
-                entry.text += end
+        with self._telling:
+            with self._lock:
+                entry = self._entries.get(name)
+                if entry is None or not entry.is_open:
+                    return
+                entry.is_open = False
+                if entry.text is None:
+                    del self._entries[name]
+                else:
+                    entry.text += end
+            if entry.text is not None:
                 self._tell(journal=name, more=end)
             self._tell(journal=name, over=True)
         _keeper.loop().call_soon_threadsafe(self._dismiss_later)
@@ -227,15 +245,15 @@ class _Side:
             pipe.settimeout(_START)
             _expect_ready(pipe)
             pipe.settimeout(_TELL)
-            with self._lock:
+            with self._telling:
                 for options, group in self._groups.items():
                     child.tell(group=group, options=json.loads(options))
                 for name, entry in self._entries.items():
                     child.tell(journal=name, group=entry.group, text=entry.text)
-                    if not entry.is_open:
-                        child.tell(journal=name, over=True)
-                self._child = child
-                self.inherited = [pipe]
+                    child.tell(journal=name, **({"due": entry.due} if entry.is_open else {"over": True}))
+                with self._lock:
+                    self._child = child
+                    self.inherited = [pipe]
         except BaseException:
             process.kill()
             child.dismiss()

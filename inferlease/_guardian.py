@@ -1,8 +1,8 @@
 """The guard's own process: it waits for its parent to die, then stops what that has left.
 
 `python -P -m inferlease._guardian PID` with a socket as its standard input, over which the parent tells it what is
-open, one JSON object a line. As long as the parent lives it needs nothing but the standard library: so it starts fast
-and stays small. The client is imported once there is something to stop.
+open, one JSON object a line. As long as the parent lives and moves it needs nothing but the standard library: so it
+starts fast and stays small. The client is imported once there is something to stop.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Mapping
     from ssl import SSLContext
 
     from ._recovery import Reaped
     from .client import Client
     from .ledger import Ledger
 
-__all__ = ["READY", "Book", "listen", "main", "recover"]
+__all__ = ["READY", "Book", "Entry", "listen", "main", "recover"]
 
 READY = b"\n"
 """What the guard says once it watches."""
@@ -35,7 +36,11 @@ _LOOK_EVERY = 1.0
 # Seconds without success for which it goes on; for which it does at a server on this machine, such as an emulator,
 # which has perhaps ended with the parent; and between two attempts at first and at most.
 _PERSISTENCE, _PERSISTENCE_HERE = 3600.0, 60.0
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 20.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 20.0
+# Seconds by which the parent comes first where a limit is reached; to load the client takes about as long again.
+_PRECEDENCE = 0.25
+# Seconds for which it sleeps at most once there is a limit.
+_LONGEST_SLEEP = 3600.0
 
 
 class Entry:
@@ -45,12 +50,16 @@ class Entry:
         group: Of which client it is.
         text: All of its journal, where that is in the memory of the parent; `None` where it is in a folder.
         is_open: Whether it is to be stopped if the parent dies.
+        due: Monotonic time from which on it is to be stopped though the parent lives; `None` for none.
+        is_being_stopped: Whether that is being done.
     """
 
     def __init__(self, group: str, text: str | None) -> None:
         self.group = group
         self.text = text
         self.is_open = True
+        self.due: float | None = None
+        self.is_being_stopped = False
 
 
 class Book:
@@ -76,6 +85,8 @@ class Book:
             case {"journal": str(name), "more": str(more)}:
                 entry = self.entries[name]
                 entry.text = (entry.text or "") + more
+            case {"journal": str(name), "due": None | int() | float() as at}:
+                self.entries[name].due = None if at is None else at + _PRECEDENCE
             case {"journal": str(name), "over": True}:
                 # One in memory stays known: what it has claimed is nobody else's.
                 if (entry := self.entries[name]).text is None:
@@ -87,6 +98,21 @@ class Book:
     def open_names(self, group: str) -> set[str]:
         """What is to be stopped if the parent dies."""
         return {name for name, entry in self.entries.items() if entry.is_open and entry.group == group}
+
+    def next_look(self) -> float | None:
+        """Seconds until `overdue` may find anything new; `None` for never, as things stand."""
+        open_entries = [entry for entry in self.entries.values() if entry.is_open]
+        waits = [max(entry.due - time.monotonic(), 0.0) for entry in open_entries if entry.due is not None]
+        waits += [_LOOK_EVERY for entry in open_entries if entry.is_being_stopped]
+        return min(waits, default=None)
+
+    def overdue(self) -> list[str]:
+        """What is to be stopped now though the parent lives: it stands still, or can't."""
+        return [
+            name
+            for name, entry in self.entries.items()
+            if entry.is_open and not entry.is_being_stopped and entry.due is not None and entry.due <= time.monotonic()
+        ]
 
 
 def main() -> None:
@@ -112,7 +138,9 @@ def listen(pipe: socket.socket, parent: int, book: Book) -> None:
     rest, is_dead = b"", False
     while not is_dead:
         watched = [pipe] if death is None else [pipe, death]
-        ready, _, _ = select.select(watched, [], [], _LOOK_EVERY if death is None else None)
+        patience = [] if death is not None else [_LOOK_EVERY]
+        patience += [] if (look := book.next_look()) is None else [min(look, _LONGEST_SLEEP)]
+        ready, _, _ = select.select(watched, [], [], min(patience, default=None))
         # In this order: what it has said before it died is read after its death was seen.
         is_dead = death in ready or os.getppid() not in (0, parent)
         said, has_ended = _received(pipe)
@@ -120,6 +148,32 @@ def listen(pipe: socket.socket, parent: int, book: Book) -> None:
         *lines, rest = (rest + said).split(b"\n")
         for line in lines:
             book.note(line)
+        for name in [] if is_dead else book.overdue():
+            _stop_soon(book, name)
+
+
+def _stop_soon(book: Book, name: str) -> None:
+    """Stop it in a thread: the parent may go on, or die, at any time."""
+    entry = book.entries[name]
+    entry.due, entry.is_being_stopped = None, True
+    threading.Thread(target=_stop, args=(book, name, entry)).start()
+
+
+def _stop(book: Book, name: str, entry: Entry) -> None:
+    try:
+        import asyncio
+
+        from ._overdue import stop_overdue
+
+        options = book.groups[entry.group]
+        # Once the parent says anything of its limit, it does move.
+        is_due = lambda: entry.is_open and entry.due is None  # noqa: E731
+        asyncio.run(stop_overdue(_client(options, _ledger(options)), name, entry.text, is_due))
+    except Exception:  # noqa: BLE001 (there is nobody to tell, and another attempt may fare better)
+        if entry.due is None:  # nor has the parent said anything meanwhile
+            entry.due = time.monotonic() + _LONGEST_PAUSE
+    finally:
+        entry.is_being_stopped = False
 
 
 def _received(pipe: socket.socket) -> tuple[bytes, bool]:
@@ -162,24 +216,27 @@ async def recover(book: Book) -> None:
     import asyncio
 
     groups = {group: names for group in book.groups if (names := book.open_names(group))}
-    ledgers = {group: _ledger(book, group) for group in groups}
+    ledgers = {group: _ledger(book.groups[group], _texts(book, group)) for group in groups}
     work = [_recover(book.groups[group], ledgers[group], names) for group, names in groups.items()]
     await asyncio.gather(*work, return_exceptions=True)
 
 
-def _ledger(book: Book, group: str) -> Ledger:
-    """The ledger of a client of the parent, with what was in the parent's memory."""
+def _texts(book: Book, group: str) -> list[str]:
+    """What is in no folder."""
+    return [entry.text for entry in book.entries.values() if entry.text is not None and entry.group == group]
+
+
+def _ledger(options: Mapping[str, Any], texts: Iterable[str] = ()) -> Ledger:
+    """The ledger of a client of the parent, with these journals that were in the parent's memory."""
     from pathlib import Path
 
     from ._journals import FolderLedger
     from ._ledgers import UsualLedger, memory_of
     from ._memory_ledger import MemoryLedger
 
-    options = book.groups[group]
     memory = memory_of(options["account"]) if options["place"] == "usual" else MemoryLedger()
-    for entry in book.entries.values():
-        if entry.text is not None and entry.group == group:
-            _remember(memory, entry.text)
+    for text in texts:
+        _remember(memory, text)
     if options["place"] == "usual":
         return UsualLedger(options["account"])
     return memory if options["place"] == "memory" else FolderLedger(Path(options["folder"]))
@@ -206,19 +263,10 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
     from yarl import URL
 
     from ._transport import is_loopback
-    from .client import Client
 
     persistence = _PERSISTENCE_HERE if is_loopback(URL(options["base_url"])) else _PERSISTENCE
     until, pause = time.monotonic() + persistence, _SHORTEST_PAUSE
-    async with Client(
-        options["client_id"],
-        options["client_secret"],
-        base_url=options["base_url"],
-        timeout=options["timeout"],
-        proxy=options["proxy"] or False,
-        ssl=_ssl_context(options["ssl"]),
-        ledger=ledger,
-    ) as client:
+    async with _client(options, ledger) as client:
         while time.monotonic() < until:
             with contextlib.suppress(Exception):  # there is nobody to tell, and the next look may fare better
                 reaped = await _reap(client, names)
@@ -228,6 +276,21 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
                     until = time.monotonic() + persistence
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _client(options: Mapping[str, Any], ledger: Ledger) -> Client:
+    """One that reaches what a client of the parent does."""
+    from .client import Client
+
+    return Client(
+        options["client_id"],
+        options["client_secret"],
+        base_url=options["base_url"],
+        timeout=options["timeout"],
+        proxy=options["proxy"] or False,
+        ssl=_ssl_context(options["ssl"]),
+        ledger=ledger,
+    )
 
 
 async def _reap(client: Client, names: Container[str]) -> Reaped:

@@ -90,8 +90,6 @@ def intent_line(intent: Intent) -> bytes:
         settle_time=intent.settle_time,
         late_window=intent.late_window,
         label=intent.label,
-        limit=intent.limit,
-        deadline=_written(intent.deadline),
         **_price_fields(intent.price),
     )
     if read_journal(raw).intent != intent:
@@ -217,8 +215,6 @@ def _intent(line: Line) -> Intent:
         at=_time(line, "at"),
         label=_may_be(line, "label", _text),
         price=_price(line),
-        limit=_may_be(line, "limit", _seconds),
-        deadline=_may_be(line, "deadline", _time),
     )
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from attrs import evolve
+
 from ._claims import Claims, hashed
 from ._journal_lines import (
     Claim,
@@ -25,12 +27,12 @@ from ._journal_lines import (
     keep_line,
     read_journal,
 )
-from ._locked_files import HAS_LOCKS, LockedFile, remove, sync_folder, write_whole
+from ._locked_files import HAS_LOCKS, FolderSpecLock, LockedFile, remove, sync_folder, write_whole
 from ._printing import printable
 from .errors import LedgerError
-from .ledger import Ending, Facts, Intent, Owner, StartRecord, now
+from .ledger import Ending, Facts, Intent, StartRecord, now
 
-__all__ = ["WAY_OUT", "FolderJournal", "FolderLedger", "FolderSpecLock"]
+__all__ = ["WAY_OUT", "FolderJournal", "FolderLedger"]
 
 logger = logging.getLogger("inferlease")
 
@@ -40,6 +42,8 @@ WAY_OUT = "name another folder by ledger=PATH or INFERLEASE_STATE_DIR"
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,100}")
 # How far the time that a file system notes for a write may lie before the one that the line itself bears.
 _TIME_SLACK = timedelta(minutes=1)
+# Seconds that letting go of a journal waits for a line that is being written.
+_PATIENCE = 1.0
 
 _warned: set[str] = set()
 
@@ -68,7 +72,7 @@ class FolderLedger:
     """A ledger in a folder on a local file system.
 
     - `leases/<journal>.jsonl`: the journal of a start that has not ended. Its owner holds an exclusive lock on it.
-    - `history/`: the journals of those that have.
+    - `history/`: the journals of those that have; one without an end was handed over while the disk was full.
     - `claims/<hash of an id>`: which journal claimed that id. To create it is to claim it; it is never removed.
     - `locks/<hash of a spec>.lock`: an empty file for the lock of that spec.
     - `aside/`: what could not be read.
@@ -261,7 +265,8 @@ class FolderLedger:
                 if file.is_at_path():
                     self._set_aside(path, reason, is_owned=is_owned)
                 return None
-            owner: Owner = "none" if contents.ending else "alive" if is_owned else "dead"
+            if contents.ending is None and path.parent == self._history:
+                contents = evolve(contents, ending="handed over", ended_at=contents.intent.at)
             claim = self.claims.valid(contents, is_settled=not is_owned)
             if contents.ending and not is_owned and path.parent == self._leases:
                 self._move_to_history(path)  # its owner came no further
@@ -269,7 +274,7 @@ class FolderLedger:
             file.close()
         return StartRecord(
             contents.intent,
-            owner,
+            "none" if contents.ending else "alive" if is_owned else "dead",
             instance_id=claim.instance_id if claim else None,
             is_answered=claim.is_answered if claim else False,
             is_kept=contents.is_kept,
@@ -279,12 +284,16 @@ class FolderLedger:
             facts=contents.facts,
         )
 
-    def _move_to_history(self, path: Path) -> None:
-        # Whether it moves or not, its last line says that it has ended.
-        with contextlib.suppress(OSError):
+    def _move_to_history(self, path: Path) -> bool:
+        """Whether it has moved; if not, its last line says all the same that it has ended."""
+        try:
             path.rename(self._history / path.name)
+        except OSError:
+            return False
+        with contextlib.suppress(OSError):
             sync_folder(self._history)
             sync_folder(self._leases)
+        return True
 
     def _set_aside(self, path: Path, reason: str, *, is_owned: bool) -> None:
         """Keep what cannot be read where it is in nobody's way. That of a living process stays where it is."""
@@ -355,16 +364,22 @@ class FolderJournal:
             if self._has_ended:
                 return
             self._check_open()
-            self._append(end_line(how, now()))
+            try:
+                self._append(end_line(how, now()))
+            except OSError:
+                # On a full disk there still is room for a move, by which it counts as handed over.
+                if how != "handed over" or not self._ledger._move_to_history(self._file.path):
+                    raise
             self._has_ended = True
             self._ledger._move_to_history(self._file.path)
             self._file.close()
 
     def let_go(self) -> None:
         """Own it no longer, without an end. Idempotent, never raises."""
-        if self._file.is_open:  # else, in a forked child, the lock could be held by a thread that is not there
-            with self._lock:
-                self._file.close()
+        # In a forked child it is not, and a thread that is not there may hold the lock; here, a write that hangs may.
+        if self._file.is_open and self._lock.acquire(timeout=_PATIENCE):
+            self._file.close()
+            self._lock.release()
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[None]:
@@ -387,17 +402,6 @@ class FolderJournal:
         os.ftruncate(self._file.descriptor, self._size)
         write_whole(self._file.descriptor, line)
         self._size += len(line)
-
-
-class FolderSpecLock:
-    """The lock of one spec, held by this process."""
-
-    def __init__(self, file: LockedFile) -> None:
-        self._file = file
-
-    def release(self) -> None:
-        """Let go of it. Idempotent, never raises."""
-        self._file.close()
 
 
 def _check_name(journal: str) -> None:

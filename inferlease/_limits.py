@@ -28,6 +28,7 @@ __all__ = [
     "TimedLimit",
     "checked_limits",
     "enforce",
+    "exceeded",
     "require_balance",
     "timed",
     "watch_balance",
@@ -164,29 +165,33 @@ async def enforce(
     for seconds, each, is_warning in sorted(moments, key=lambda moment: moment[0]):
         while (left := meter.began + seconds - time.monotonic()) > 0:  # noqa: ASYNC110 (time passes by itself)
             await asyncio.sleep(left)
-        what, instance_id = name()
-        value = f"{each.value:g} s" if each.name == "max_duration" else _shown(each.value, meter)
-        if is_warning:
-            log.warning("%s nears %s=%s: it is stopped in %.0f s", what, each.name, value, each.seconds - meter.seconds)
-            continue
-        estimate = meter.estimate()
-        cost = None if estimate is None else estimate.amount
-        reached(
-            LeaseLimitError(
-                f"{what} reached {each.name}={value} after {meter.seconds:.0f} s: it is stopped; "
-                f"to go on longer, raise {each.name}",
-                limit=each.name,
-                value=each.value,
-                reached=meter.seconds if each.name == "max_duration" else cost,
-                instance_id=instance_id,
-            )
-        )
-        return
+        if not is_warning:
+            reached(exceeded(each, meter, name))
+            return
+        left = each.seconds - meter.seconds
+        log.warning("%s nears %s=%s: it is stopped in %.0f s", name()[0], each.name, _shown(each, meter), left)
 
 
-def _shown(value: float, meter: Meter) -> str:
+def exceeded(limit: TimedLimit, meter: Meter, name: Callable[[], tuple[str, str | None]]) -> LeaseLimitError:
+    """The error of a limit that is reached."""
+    what, instance_id = name()
+    estimate = meter.estimate()
+    cost = None if estimate is None else estimate.amount
+    return LeaseLimitError(
+        f"{what} reached {limit.name}={_shown(limit, meter)} after {meter.seconds:.0f} s: it is stopped; "
+        f"to go on longer, raise {limit.name}",
+        limit=limit.name,
+        value=limit.value,
+        reached=meter.seconds if limit.name == "max_duration" else cost,
+        instance_id=instance_id,
+    )
+
+
+def _shown(limit: TimedLimit, meter: Meter) -> str:
     price = meter.price
-    return amount(value, price.currency if price is not None else None)
+    if limit.name == "max_duration":
+        return f"{limit.value:g} s"
+    return amount(limit.value, price.currency if price is not None else None)
 
 
 async def require_balance(lookup: Lookup, least: float) -> float:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["HAS_LOCKS", "LockedFile", "at_rest", "remove", "sync_folder", "write_whole"]
+__all__ = ["HAS_LOCKS", "FolderSpecLock", "LockedFile", "at_rest", "remove", "sync_folder", "write_whole"]
 
 HAS_LOCKS = importlib.util.find_spec("fcntl") is not None
 """Whether this platform has such locks: Windows has not."""
@@ -107,6 +107,17 @@ class LockedFile:
             os.close(self.descriptor)
         self.descriptor = -1
         self.is_inherited = True
+
+
+class FolderSpecLock:
+    """The lock of one spec, held by this process."""
+
+    def __init__(self, file: LockedFile) -> None:
+        self._file = file
+
+    def release(self) -> None:
+        """Let go of it. Idempotent, never raises."""
+        self._file.close()
 
 
 def write_whole(descriptor: int, data: bytes) -> None:

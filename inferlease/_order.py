@@ -57,6 +57,7 @@ class Order:
         resolved: The same, with the server's defaults as far as they are known.
         timed: The limits that are reached after some time, the first one first.
         balance: What was on the account before the start, if `limits` has a say in it.
+        journals: Of all that was sent for it.
         meter: Counts the cost of what was sent, from the first time on that it may have been carried out.
         is_doubtful: Whether any start that was sent may have been carried out although no answer says so.
     """
@@ -85,6 +86,7 @@ class Order:
         self.claim: Claim | None = None
         self.is_doubtful = False
         self.resolved: InstanceArgs = self.args
+        self.journals: list[Journal] = []
         self.meter: Meter | None = None
         self._on_claim = on_claim
         self._on_sent = on_sent
@@ -96,8 +98,14 @@ class Order:
         self.args = self.resolved = args
         self.meter = None
 
-    def sent(self, prices: PriceList) -> None:
+    @property
+    def due(self) -> float | None:
+        """Monotonic time at which the first of its timed limits is reached, once it was sent."""
+        return self.meter.began + self.timed[0].seconds if self.meter is not None and self.timed else None
+
+    def sent(self, journal: Journal, prices: PriceList) -> None:
         """It is about to be sent. What is sent again counts from the first time on."""
+        self.journals.append(journal)
         if self.meter is None:
             self.meter = Meter(prices, self.resolved)
             self._on_sent(self.meter)

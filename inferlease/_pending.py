@@ -15,7 +15,7 @@ from typing import Any
 from . import _keeper, _sigterm
 from ._cost import Meter, tell_every_hour
 from ._keeper import Job, Jobs
-from ._limits import Limits, enforce, watch_balance
+from ._limits import Limits, enforce, exceeded, watch_balance
 from ._order import NO_LIMITS, Claim, Order
 from ._release import Releaser
 from ._start import Starter
@@ -82,6 +82,7 @@ class PendingStart:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_kept = False
+        self._is_handed_over = False
         self._was_stopped = False
         self._release: Job[InstanceState | None] | None = None
         self._watching: set[asyncio.Task[None]] = set()
@@ -110,6 +111,11 @@ class PendingStart:
     def is_ours(self) -> bool:
         """Whether this process began the start: a forked child owns nothing."""
         return os.getpid() == self._pid
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether it is its caller's now, who alone may still undo it."""
+        return self._is_handed_over
 
     @property
     def is_doubtful(self) -> bool:
@@ -156,6 +162,16 @@ class PendingStart:
         self._on_limit()
         # Last: a log handler of the user's may raise.
         log.warning("%s", limit)
+
+    def reached_limit(self) -> LeaseLimitError | None:
+        """The limit that was reached, if one was. Callable from any thread.
+
+        After a suspension its time may have passed before the keeper gets round to it; the guard has then.
+        """
+        order, meter = self._order, self._order.meter
+        if self.limit is None and meter is not None and order.timed and meter.seconds >= order.timed[0].seconds:
+            self._reached(exceeded(order.timed[0], meter, self._name))
+        return self.limit
 
     def _watch(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -274,6 +290,13 @@ class PendingStart:
             self.undo()
 
     async def _hand_over(self) -> None:
+        with self._lock:
+            if self._release is not None:  # its client was closed meanwhile
+                raise InferleaseError(
+                    f"the client was closed before the start of {self._order.args.model_id} returned: "
+                    "what it has started is stopped"
+                )
+            self._is_handed_over = True
         if self._order.claim is not None:
             self._starter.lookup.disown(self._order.claim.instance_id)
             await self._starter.ledger.end(self._order.claim.journal, "handed over")
@@ -288,12 +311,15 @@ class PendingStart:
     async def _undone(self) -> InstanceState | None:
         # What only prepares the start is not waited for.
         self._order.abandon()
+        self._tell_guard(self._release_timeout)
         await self.instance_id()
         self._unwatch()
         claim = self._order.claim
         if claim is None:
+            self._tell_guard(None)  # what shows up late is looked for here
             self._raise_if_unknown()
             return None
+        self._tell_guard(self._release_timeout)
         self._starter.lookup.disown(claim.instance_id)
         if self._is_kept:
             await self._leave(claim, "is kept")
@@ -302,6 +328,13 @@ class PendingStart:
             await self._leave(claim, "has stopped once and may have been started again: it is left as it is")
             return None
         return await self._released(claim)
+
+    def _tell_guard(self, within: float | None) -> None:
+        """This process stops it within so many seconds: before that, the guard need not."""
+        order, guard = self._order, self._starter.guard
+        if order.due is not None:
+            at = None if within is None else time.monotonic() + within
+            self._jobs.submit(lambda: guard.due(order.journals, at), bound=_WRITING)
 
     async def _may_run_again(self, claim: Claim) -> bool:
         try:

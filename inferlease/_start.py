@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, cast
 
 from attrs import field, frozen
@@ -23,7 +22,6 @@ from ._lookup import Lookup
 from ._order import Claim, Order
 from ._protocol import REFUSALS, Action, Answer
 from ._reconcile import Reconciler
-from ._requests import MAX_SECONDS
 from ._retry import Settled
 from ._spec import resolve, spec_key
 from .errors import (
@@ -34,7 +32,7 @@ from .errors import (
     StartOutcomeUnknownError,
     StartRefusedError,
 )
-from .ledger import Intent, Journal, now
+from .ledger import Intent, Journal
 from .objects import InstanceArgs, InstanceState, ModelDetail
 from .pricing import PriceList
 
@@ -68,6 +66,10 @@ class Guarding(Protocol):
 
     async def ready(self, wanted: bool | None) -> Callable[[Journal], Journal]:
         """Once it is: what has the start of a journal guarded. Raises ConfigurationError if it can't be and must."""
+        ...
+
+    async def due(self, journals: Iterable[Journal], at: float | None) -> None:
+        """Have what these have started stopped from this monotonic time on, though the process lives; `None`: never."""
         ...
 
 
@@ -197,7 +199,6 @@ class Starter:
         return journal, settled, None
 
     def _intent(self, order: Order, spec: str, known: frozenset[str], foreign: frozenset[str]) -> Intent:
-        at, limit = now(), order.timed[0].seconds if order.timed else None
         return Intent(
             spec=spec,
             args=order.args,
@@ -208,11 +209,8 @@ class Starter:
             exclusive=self.rules.exclusive if self.rules.exclusive is not None or self.ledger.is_alone else False,
             settle_time=self.rules.settle_time,
             late_window=self.rules.late_window,
-            at=at,
             label=order.label,
             price=self.prices.known(order.resolved),
-            limit=limit,
-            deadline=None if limit is None else at + timedelta(seconds=min(limit, MAX_SECONDS)),
         )
 
     async def _sent(self, order: Order, journal: Journal) -> Settled[InstanceState]:
@@ -220,7 +218,9 @@ class Starter:
             await self.ledger.end(journal, "refused")
             raise order.given_up()
         request = _requests.start(order.args)
-        order.sent(self.prices)
+        order.sent(journal, self.prices)
+        if order.due is not None:
+            await self.guard.due(order.journals, order.due)
         try:
             return await self.exchange.settle(request, self.lookup.decode_instance, is_wanted=lambda: order.is_wanted)
         except BaseException:

@@ -331,7 +331,8 @@ class Client:
         require_asyncio()
         # From here on nothing new is begun; what is under way on the keeper goes on.
         self._transport.closed = True
-        releases = [self._core.undo(start) for start in list(self._core.held) if start.is_ours]
+        held = [start for start in list(self._core.held) if start.is_ours and not start.is_handed_over]
+        releases = [self._core.undo(start) for start in held]
         reaping = self._core.recovery.hurry() if self._core.reaps else None
         with anyio.CancelScope(shield=True):
             try:

@@ -6,13 +6,15 @@ with the first start.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ._async_ledger import AsyncLedger
+from ._async_ledger import AsyncLedger, aside
 from ._exchange import Exchange
-from .errors import ConfigurationError
+from .errors import ConfigurationError, LedgerError
 from .ledger import Journal
 
 if TYPE_CHECKING:
@@ -51,6 +53,17 @@ class Guard:
         warn(f"instances are not guarded: {trouble}; if this process is killed they are billed until they are reaped")
         # It may come up late, or the next one may.
         return self._guarded if lacks() is None else _unguarded
+
+    async def due(self, journals: Iterable[Journal], at: float | None) -> None:
+        """Have what these have started stopped from this monotonic time on, though this process lives; `None`: never.
+
+        That it can't be told is no reason to fail: it only matters if this process stands still.
+        """
+        from ._guard_process import side
+
+        with contextlib.suppress(LedgerError):
+            for journal in journals:
+                await aside(partial(side().due, journal.intent.journal, at))
 
     def _guarded(self, journal: Journal) -> GuardedJournal:
         from ._guarded import guarded

@@ -204,7 +204,7 @@ class Lease:
 
     def _limit(self) -> LeaseLimitError | None:
         """The limit that was reached, if one was."""
-        return self._start.limit if self._start is not None and self._start.is_ours else None
+        return self._start.reached_limit() if self._start is not None and self._start.is_ours else None
 
     async def _release(self, *, even_kept: bool) -> None:
         start = self._start

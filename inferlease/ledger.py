@@ -64,8 +64,6 @@ class Intent:
         at: When it was written.
         label: As the lease was given it, for whoever pays.
         price: At most, per hour, if it was known then.
-        limit: Seconds from `at` after which the lease has to be stopped; `None` for no such limit.
-        deadline: The same as a time of day: what is left of a lease whose process has ended can be judged by it.
     """
 
     spec: str
@@ -80,8 +78,6 @@ class Intent:
     at: datetime = field(factory=now)
     label: str | None = None
     price: Price | None = None
-    limit: float | None = None
-    deadline: datetime | None = None
 
 
 @frozen

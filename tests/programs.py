@@ -9,7 +9,7 @@ import pytest
 __all__ = ["READY", "both_styles", "program", "written"]
 
 IMPORTS = """
-import asyncio, io, logging, multiprocessing, os, signal, sys, threading, time
+import asyncio, io, logging, multiprocessing, os, select, signal, sys, threading, time
 from inferlease import _keeper, _sigterm
 from PACKAGE import Client
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"

@@ -55,25 +55,30 @@ def lease(seconds: float, *, facts: Facts | None = None, **changes: Any) -> Star
 
 
 def test_an_intent_is_read_as_it_was_written() -> None:
-    full = intent(label="team ä", price=Price(1.2, "EUR"), limit=60.0, deadline=NOON)
+    full = intent(label="team ä", price=Price(1.2, "EUR"))
     assert read_journal(intent_line(full)).intent == full
 
 
 def test_a_journal_of_before_labels_is_read() -> None:
-    line = json.loads(intent_line(intent(label="x", price=Price(1.0, "EUR"), limit=1.0, deadline=NOON)))
-    for name in ("label", "price_per_hour", "currency", "limit", "deadline"):
+    line = json.loads(
+        intent_line(
+            intent(
+                label="x",
+                price=Price(1.0, "EUR"),
+            )
+        )
+    )
+    for name in ("label", "price_per_hour", "currency"):
         del line[name]
     assert read_journal(json.dumps(line).encode() + b"\n").intent == intent(journal=line["journal"])
 
 
 @pytest.mark.asyncio
-async def test_a_lease_leaves_its_label_price_and_limit_in_the_ledger(client: Client) -> None:
+async def test_a_lease_leaves_its_label_and_price_in_the_ledger(client: Client) -> None:
     async with client.lease(MODEL, label="team a", max_duration=60):
         (record,) = await client._core.carry("", client._core.ledger.open_records)
     (past,) = await client._core.carry("", client._core.ledger.past_records)
     assert past.intent.label == "team a"
-    assert past.intent.limit == 60
-    assert past.intent.deadline == past.intent.at + timedelta(seconds=60)
     assert past.facts.price == Price(approx(1.2), "EUR")
     assert (past.facts.hardware_type_id, past.facts.billing_interval) == ("NVIDIA_L4_1", "per_minute")
     assert past.facts.usable_at is not None

@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "resources": ("instances", "models", "hardware_types", "account", "leases"),
     "quotes": ("quotes",),
     "lease": ("_guard_process", "_guarded", "guard", "lease"),
-    "composition": ("client", "_guardian"),
+    "composition": ("client", "_overdue", "_guardian"),
     "facade": ("sync",),
     "users": ("emulator", "cli", "pytest_plugin"),
     "build time": ("_tools",),

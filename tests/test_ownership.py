@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
 from inferlease import Client, DecodeError, InferleaseError, LedgerError, StartOutcomeUnknownError
+from inferlease._pending import PendingStart
+from tests.emulator.support import until
 from tests.faults import MODEL, FaultyEmulator, emulated
 
 if TYPE_CHECKING:
@@ -122,6 +125,52 @@ async def test_a_lease_acquired_while_its_client_closes_is_refused(emulator: Fau
             await second.acquire()
     await closing
     assert emulator.books().still_billed == []
+
+
+class Pause:
+    """Holds a start before or after it is handed over."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, before: bool) -> None:
+        self.reached = threading.Event()
+        self.over = threading.Event()
+        real = PendingStart._hand_over
+
+        async def held(start: PendingStart) -> None:
+            if not before:
+                await real(start)
+            self.reached.set()
+            while not self.over.is_set():  # noqa: ASYNC110 - it is set in another thread
+                await asyncio.sleep(0.005)
+            if before:
+                await real(start)
+
+        monkeypatch.setattr(PendingStart, "_hand_over", held)
+
+
+@pytest.mark.async_only(reason="it is about two tasks of one loop")
+async def test_a_start_that_returns_after_its_client_was_closed_raises_and_is_stopped(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = Pause(monkeypatch, before=True)
+    starting = asyncio.ensure_future(client.instances.start(MODEL))
+    await until(pause.reached.is_set)
+    await client.close()
+    pause.over.set()
+    with pytest.raises(InferleaseError, match=r"the client was closed before the start of .* returned"):
+        await starting
+    assert (emulator.books().starts, emulator.books().still_billed) == (1, [])
+
+
+@pytest.mark.async_only(reason="it is about two tasks of one loop")
+async def test_a_start_that_is_handed_over_is_not_stopped_by_the_close_of_its_client(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = Pause(monkeypatch, before=False)
+    starting = asyncio.ensure_future(client.instances.start(MODEL))
+    await until(pause.reached.is_set)
+    await client.close()
+    pause.over.set()
+    assert emulator.books().still_billed == [(await starting).instance_id]
 
 
 async def test_a_lease_that_is_released_while_it_is_entered_ends_with_a_typed_error(

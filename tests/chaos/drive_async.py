@@ -24,7 +24,12 @@ async def heard() -> None:
 async def cycle(client: Client, plan: Plan, number: int, turn: asyncio.Semaphore) -> None:
     async with turn:
         try:
-            lease = client.lease(plan.model, timeout=plan.lease_timeout, release_timeout=plan.release_timeout)
+            lease = client.lease(
+                plan.model,
+                timeout=plan.lease_timeout,
+                release_timeout=plan.release_timeout,
+                max_duration=plan.max_duration,
+            )
             async with lease as instance:
                 await asyncio.to_thread(reporting.ask, instance.base_url, plan.model)
                 tell("answered", number=number, id=instance.instance_id)

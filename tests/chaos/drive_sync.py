@@ -12,7 +12,12 @@ from tests.chaos.reporting import Plan, tell, tell_error
 
 def cycle(client: Client, plan: Plan, number: int) -> None:
     try:
-        lease = client.lease(plan.model, timeout=plan.lease_timeout, release_timeout=plan.release_timeout)
+        lease = client.lease(
+            plan.model,
+            timeout=plan.lease_timeout,
+            release_timeout=plan.release_timeout,
+            max_duration=plan.max_duration,
+        )
         with lease as instance:
             reporting.ask(instance.base_url, plan.model)
             tell("answered", number=number, id=instance.instance_id)

@@ -32,6 +32,7 @@ class Figures:
         untyped: What was raised that is no error of the package, in full.
         faults: Faults delivered, by kind.
         left_open: Faults that left a start open.
+        kills: How often their process was killed.
     """
 
     cycles: int
@@ -48,11 +49,13 @@ class Figures:
     untyped: list[str]
     faults: Counter[str]
     left_open: int
+    kills: int = 0
 
     def __str__(self) -> str:
         typed = ", ".join(f"{number} {kind}" for kind, number in sorted(self.errors.items())) or "none"
+        killed = f", {self.kills} times killed" if self.kills else ""
         return (
-            f"{self.cycles} cycles: {self.completed} completed, {self.started} started ({self.late} late, "
+            f"{self.cycles} cycles{killed}: {self.completed} completed, {self.started} started ({self.late} late, "
             f"{self.unused} unused), {len(self.billed)} still billed ({len(self.unsaid)} of them not named anywhere), "
             f"{len(self.shared)} used twice, {len(self.touched)} foreign touched; {self.faults.total()} faults met, "
             f"{self.left_open} starts left open; errors: {typed}; untyped: {len(self.untyped)}"

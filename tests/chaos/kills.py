@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from inferlease.emulator import Operation, Phase
-from tests.chaos.account import MODEL, OTHER_MODEL, PATIENCE, Account, scrubbed, serving, wait_until
+from tests.chaos.account import MODEL, OTHER_MODEL, PATIENCE, Account, comes_true, scrubbed, serving, wait_until
 from tests.chaos.reporting import Plan
-from tests.chaos.worker import driving, environment
+from tests.chaos.worker import Worker, driving, environment
 
 HOLDS: Mapping[str, tuple[Operation, Phase] | None] = {
     "before the POST": ("list", "before"),
@@ -32,6 +32,18 @@ HOLDS: Mapping[str, tuple[Operation, Phase] | None] = {
 FIRST_OF_CORTECS: tuple[Operation, Phase] = ("token", "before")  # it lists nothing before it starts
 REAP = (sys.executable, "-m", "inferlease.cli", "reap", "--yes")
 SETTLE_TIME, LATE_WINDOW = 1.0, 6.0
+DEFAULTS: Mapping[str, Any] = {
+    "exclusive": None,
+    "settle_time": 30.0,
+    "late_window": 600.0,
+    "timeout": 30.0,
+    "poll_interval": None,
+    "lease_timeout": 900.0,
+    "release_timeout": 120.0,
+}
+"""Those of a client and a lease."""
+GUARD_SECONDS = 10.0
+"""Within which a guard stops what is open; what its process had not seen the answer of, later by the settle time."""
 DOCKER_SECONDS = 10.0
 """From the SIGTERM of `docker stop` to its SIGKILL."""
 
@@ -83,7 +95,8 @@ def killed_in(phase: str, world: str, kills: int) -> Killed:
     )
 
 
-def _kill_one(phase: str, world: str, plan: Plan, account: Account, variables: Mapping[str, str]) -> None:
+def _kill_one(phase: str, world: str, plan: Plan, account: Account, variables: Mapping[str, str]) -> float:
+    """Kill one: when that was, in monotonic time."""
     hold = FIRST_OF_CORTECS if (world, phase) == ("cortecs", "before the POST") else HOLDS[phase]
     before = account.books()
     with driving(world, plan, variables) as worker:
@@ -91,8 +104,7 @@ def _kill_one(phase: str, world: str, plan: Plan, account: Account, variables: M
             worker.wait_for("answered")
         if hold is None:
             _confirm(phase, before, account.books())
-            worker.kill()
-            return
+            return _killed(worker)
         # What is held is not handled afterwards: nobody but the recovery stops the instance.
         if phase == "releasing":
             account.tell("inject_once", "reset_before", "stop")
@@ -102,7 +114,13 @@ def _kill_one(phase: str, world: str, plan: Plan, account: Account, variables: M
             wait_until(lambda: has_arrived() or worker.has_ended, phase)
             assert not worker.has_ended, worker.said()
             _confirm(phase, before, account.books())
-            worker.kill()
+            return _killed(worker)
+
+
+def _killed(worker: Worker) -> float:
+    at = time.monotonic()
+    worker.kill()
+    return at
 
 
 def _confirm(phase: str, before: Any, now: Any) -> None:
@@ -129,6 +147,74 @@ def _reap(variables: Mapping[str, str]) -> list[str]:
         REAP, env=scrubbed() | dict(variables), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     return [] if ended.returncode == 0 else [ended.stdout + ended.stderr]
+
+
+@frozen
+class Guarded:
+    """What became of what processes had started that were killed, by their guards alone.
+
+    Attributes:
+        kills: How many, each in the phase that was asked for.
+        longest: Seconds from a kill until nothing of it was billed, at most.
+        late: How many took longer than they may.
+        billed: What was never stopped.
+        disturbed: Ids beside them that should live on untouched, and did not.
+    """
+
+    kills: int
+    longest: float
+    late: int
+    billed: list[str]
+    disturbed: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} killed: stopped within {self.longest:.2f} s, {self.late} not in time, "
+            f"{len(self.billed)} still billed, {len(self.disturbed)} others disturbed"
+        )
+
+
+def guarded_in(phase: str, world: str, kills: int) -> Guarded:
+    """Processes with the default options killed in a phase, beside a living lease of the same ledger."""
+    plan = Plan(MODEL, stays=True, **DEFAULTS)
+    within = GUARD_SECONDS + (plan.settle_time if phase == "unanswered" else 0.0)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as state, serving(seconds_per_step=0.02) as account:
+        variables = environment(account.variables, Path(state), guarded=True)
+        with driving(world, plan, variables) as living:
+            beside = living.wait_for("answered")["id"]
+            took: list[float] = []
+            for _ in range(kills):
+                killed_at = _kill_one(phase, world, plan, account, variables)
+                comes_true(lambda: account.books()["still_billed"] == [beside], 2 * within)
+                took.append(time.monotonic() - killed_at)
+            books = account.books()
+            living.go_on()
+            living.finish()
+    billed = [name for name in books["still_billed"] if name != beside]
+    late = sum(seconds > within for seconds in took)
+    return Guarded(kills, max(took), late, billed, [] if beside not in books["asked_by"] else [beside])
+
+
+Fate: TypeAlias = Literal["goes on", "is suspended", "is killed"]
+LIMIT = 2.0
+"""Seconds; more than it takes until an instance is in use, on a busy machine."""
+
+
+def at_its_limit(fate: Fate, world: str, number: int) -> list[float]:
+    """Leases that reach their limit: by how many seconds each stop was requested after that, or before."""
+    plan = Plan(MODEL, stays=True, max_duration=LIMIT, **DEFAULTS)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as state, serving(seconds_per_step=0.02) as account:
+        variables = environment(account.variables, Path(state), guarded=True)
+        for _ in range(number):
+            with driving(world, plan, variables) as worker:
+                worker.wait_for("answered")
+                if fate == "is suspended":
+                    worker.process.send_signal(signal.SIGSTOP)
+                elif fate == "is killed":
+                    worker.kill()
+                wait_until(lambda: not account.books()["still_billed"], "the stop")
+        entries = account.books()["instances"].values()
+    return [entry["stop_requests"][0] - entry["started"] - LIMIT for entry in entries]
 
 
 Signals: TypeAlias = Literal["five SIGINTs", "SIGTERM, then SIGKILL"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ SETTLE_TIME, LATE_WINDOW = 1.0, 60.0
 AT_ONCE = 8
 LOOKED_FOR = 60.0
 """Seconds within which what shows up late has to be stopped."""
+KILLED_EVERY = 200
+"""Cycles, on average, after which a process is killed."""
 ACCOUNTS_AT_ONCE = 6
 SECONDS_PER_CYCLE = 20.0
 """More than a cycle takes, eight at a time, on a busy machine."""
@@ -54,6 +57,35 @@ def lease_cycles(
         with driving(world, plan, variables) as worker:
             _run_to_the_end(account, [worker], cycles, looks=world != "cortecs" and reconciles)
             return judge(account.books(), [worker], cycles=cycles, seen_late=SETTLE_TIME - LIST_LAG)
+
+
+def killed_cycles(world: str, seed: int, cycles: int, *, every: int = KILLED_EVERY) -> Figures:
+    """Lease cycles through faults of every kind, whose guarded process is killed again and again, at any moment."""
+    dice = random.Random(seed)
+    with (
+        # A guard may still look for what its process has started when everything else is over.
+        TemporaryDirectory(ignore_cleanup_errors=True) as state,
+        _chaotic(seed, faults.of_every_kind()) as account,
+        ExitStack() as stack,
+    ):
+        variables = environment(account.variables, Path(state), guarded=True)
+        workers: list[Worker] = []
+        while (left := cycles - sum(worker.ended for worker in workers)) > 0:
+            worker = stack.enter_context(driving(world, plan_of(left), variables))
+            workers.append(worker)
+            number = dice.randint(every // 2, every * 3 // 2)
+            if number >= left:
+                _run_to_the_end(account, [worker], left, looks=True)
+                break
+            wait_until(
+                lambda: worker.ended >= number or worker.has_ended,  # noqa: B023 (used at once)
+                f"{number} cycles",
+                PATIENCE + number * SECONDS_PER_CYCLE,
+            )
+            time.sleep(dice.uniform(0.0, 1.0))  # the moment is drawn, nothing is waited for
+            worker.kill()
+        figures = judge(account.books(), workers, cycles=cycles, seen_late=SETTLE_TIME - LIST_LAG)
+        return evolve(figures, kills=len(workers) - 1)
 
 
 def beside_a_foreign_client(world: str, seed: int, cycles: int, *, exclusive: bool | None) -> Figures:

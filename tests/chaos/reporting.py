@@ -36,9 +36,10 @@ class Plan:
     settle_time: float = 1.0
     late_window: float = 6.0
     timeout: float = 2.0
-    poll_interval: float = 0.05
+    poll_interval: float | None = 0.05
     lease_timeout: float = 60.0
     release_timeout: float = 60.0
+    max_duration: float | None = None
     ledger: str | None = None
     reconciles: bool = True
 

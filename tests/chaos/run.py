@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import get_args
 
 import click
 
@@ -45,6 +46,22 @@ def cycles(
 @main.command()
 @WORLD
 @SEED
+@click.option("--cycles", default=600, show_default=True)
+@click.option("--every", default=loads.KILLED_EVERY, show_default=True, help="Cycles between two kills, on average.")
+@click.option("--details", is_flag=True, help="Also the errors in full, and the faults by kind.")
+def guarded(*, world: str, seeds: tuple[int, ...], cycles: int, every: int, details: bool) -> None:
+    """The same with the guard on, and SIGKILL of the whole process from time to time."""
+
+    def load(seed: int) -> Figures:
+        return loads.killed_cycles(world, seed, cycles, every=every)
+
+    for seed, figures in loads.for_each(seeds_or_random(seeds), load).items():
+        show(f"{world}, killed, seed {seed}", figures, details=details)
+
+
+@main.command()
+@WORLD
+@SEED
 @click.option("--cycles", default=200, show_default=True)
 @click.option("--exclusive", type=click.Choice(["none", "false"]), default="none", show_default=True)
 @click.option("--details", is_flag=True, help="Also the errors in full, and the faults by kind.")
@@ -74,6 +91,25 @@ def kill(*, world: str, number: int) -> None:
     """SIGKILL in each phase of a lease, then `inferlease reap --yes`."""
     for phase in kills.HOLDS:
         click.echo(f"{world}, {phase}: {kills.killed_in(phase, world, number)}")
+
+
+@main.command()
+@WORLD
+@click.option("--number", default=20, show_default=True, help="In each phase.")
+def guard(*, world: str, number: int) -> None:
+    """SIGKILL in each phase of a lease with default options: what the guard makes of it."""
+    for phase in kills.HOLDS:
+        click.echo(f"{world}, {phase}: {kills.guarded_in(phase, world, number)}")
+
+
+@main.command()
+@WORLD
+@click.option("--number", default=20, show_default=True, help="Of each fate.")
+def limit(*, world: str, number: int) -> None:
+    """Leases that reach `max_duration`, of processes that go on, are suspended, or are killed before."""
+    for fate in get_args(kills.Fate):
+        late = sorted(kills.at_its_limit(fate, world, number))
+        click.echo(f"{world}, the process {fate}: {number} stops, {late[0]:.2f} to {late[-1]:.2f} s after the limit")
 
 
 @main.command()

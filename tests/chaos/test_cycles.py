@@ -20,6 +20,7 @@ CYCLES, CYCLES_IN_FULL = 42, 1_667
 UNRECONCILED, UNRECONCILED_IN_FULL = 20, 100
 BESIDE, BESIDE_IN_FULL = 12, 200
 OF_EACH, OF_EACH_IN_FULL = 4, 100
+OF_EACH_KILLED = 24
 LEAST = 20
 """How often each kind of fault is met at full size."""
 ANSWERED, ANSWERED_IN_SHORT = 0.9, 0.85
@@ -54,6 +55,23 @@ def test_leases_start_once_and_leave_nothing_billed(
     answered = ANSWERED if is_full else ANSWERED_IN_SHORT
     assert sum(figures.completed for figures in by_seed.values()) >= answered * cycles * len(seeds)
     assert not is_full or {kind for kind in FaultKind if delivered[kind] < LEAST} == set()
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(4 * 3600)
+def test_whatever_is_left_by_processes_that_are_killed_is_stopped_by_their_guards(
+    seeds: list[int], is_full: bool, show: Callable[[str], None]
+) -> None:
+    cycles, every = (CYCLES_IN_FULL, loads.KILLED_EVERY) if is_full else (OF_EACH_KILLED, OF_EACH_KILLED // 3)
+    by_seed = loads.for_each(
+        seeds if is_full else seeds[-1:], lambda seed: loads.killed_cycles("async", seed, cycles, every=every)
+    )
+    show_all(show, "killed", by_seed)
+    for figures in by_seed.values():
+        assert figures.kills > 0
+        assert figures.untyped == []
+        assert figures.shared == []
+        assert figures.billed == []
 
 
 @pytest.mark.storm

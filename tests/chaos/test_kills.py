@@ -33,6 +33,18 @@ def test_what_a_killed_process_left_is_recovered_and_nothing_else_is_touched(
 
 @pytest.mark.storm
 @pytest.mark.timeout(3600)
+def test_what_a_killed_process_left_is_stopped_by_its_guard_in_time(is_full: bool, show: Callable[[str], None]) -> None:
+    cases = [(phase, through) for phase in kills.HOLDS for through in ("async", "sync")]
+    for phase, through in cases if is_full else [("unanswered", "async")]:
+        killed = kills.guarded_in(phase, through, KILLS_IN_FULL if is_full else KILLS)
+        show(f"{through}, {phase}: {killed}")
+        assert killed.late == 0
+        assert killed.billed == []
+        assert killed.disturbed == []
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("through", ["async", "sync"])
 @pytest.mark.parametrize("how", get_args(kills.Signals))
 def test_a_process_that_is_asked_to_end_leaves_nothing_billed(

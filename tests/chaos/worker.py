@@ -49,6 +49,11 @@ class Worker:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def ended(self) -> int:
+        """How many cycles have come as far as their answer, or have failed."""
+        return len({told["number"] for told in [*self.events("answered"), *self.events("failed")]})
+
     def go_on(self) -> None:
         """Let it pass where it waits for a line."""
         assert not self.has_ended, f"{self.process.args!r} ended with {self.process.returncode}: {self.said()}"
@@ -94,9 +99,10 @@ def running(module: str, *arguments: str, variables: Mapping[str, str]) -> Itera
             worker.finish()
 
 
-def environment(variables: Mapping[str, str], state: Path) -> dict[str, str]:
-    """The variables of an account, with a folder for the ledger; nobody but the process itself guards its leases."""
-    return {**variables, "INFERLEASE_STATE_DIR": str(state), "INFERLEASE_GUARD": "0"}
+def environment(variables: Mapping[str, str], state: Path, *, guarded: bool = False) -> dict[str, str]:
+    """The variables of an account, with a folder for the ledger; as a rule nobody but a process guards its leases."""
+    guard = {} if guarded else {"INFERLEASE_GUARD": "0"}
+    return {**variables, "INFERLEASE_STATE_DIR": str(state), **guard}
 
 
 @contextmanager

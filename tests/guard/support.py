@@ -26,7 +26,9 @@ PROMPT = 10.0
 LINGERING = 5.0
 """Seconds for which a guard with nothing to guard is kept."""
 
-WAIT = "print('ready', flush=True); sys.stdin.readline()"
+# In short steps: Python misses a signal that comes just before a read until that is over.
+_HEARD = "next(filter(None, iter(lambda: select.select([0], [], [], 0.05)[0], None)))"
+WAIT = f"print('ready', flush=True); {_HEARD}; sys.stdin.readline()"
 LEASE = f"ASYNC with client.lease(MODEL):\n    {WAIT}"
 
 
@@ -93,6 +95,11 @@ def guards(parent: int) -> list[int]:
             if b"inferlease._guardian" in arguments and str(parent).encode() in arguments:
                 found.append(int(entry.name))
     return found
+
+
+def wait_stopped(emulator: Emulator, what: str, seconds: float = PROMPT) -> None:
+    """Wait until nothing is billed, and print how long that took."""
+    print(f"{what}: stopped after {wait_for(lambda: is_stopped(emulator), seconds):.2f} s")  # noqa: T201 - a figure
 
 
 def is_stopped(emulator: Emulator) -> bool:

@@ -328,7 +328,7 @@ with client.lease(MODEL):
     side = _guard_process.side()
     stopped = side._child
     stopped.pipe.settimeout(0.2)
-    with side._lock:
+    with side._telling:
         side._tell(journal="x" * 10_000_000, over=True)
     while side._child in (None, stopped):  # the other one knows nothing yet
         time.sleep(0.01)
@@ -345,6 +345,55 @@ with client.lease(MODEL):
         wait_for(lambda: (left := guards(victim.pid)) and guard not in left and is_watching(left[0]))
         kill(victim)
         wait_for(lambda: is_stopped(emulator))
+
+
+@emulated(seconds_per_step=0.0)
+def test_a_guard_that_takes_in_no_more_does_not_hold_up_the_keeper(emulator: FaultyEmulator) -> None:
+    body = f"""
+from inferlease import _guard_process
+with client.lease(MODEL):
+    {WAIT}
+    side, done = _guard_process.side(), threading.Event()
+    side._child.pipe.settimeout(None)
+    telling = threading.Thread(target=side.more, args=(next(iter(side._entries)), "x" * 10_000_000), daemon=True)
+    telling.start()
+    while not side._telling.locked():
+        time.sleep(0.01)
+    for call in (side._dismiss, side._begin_later, done.set):
+        _keeper.loop().call_soon_threadsafe(call)
+    done.wait()
+    print("still telling" if telling.is_alive() else "told", flush=True)
+    os._exit(0)
+"""
+    with running(emulator, guarded(body=body)) as victim:
+        ready(victim)
+        (guard,) = guards(victim.pid)
+        os.kill(guard, signal.SIGSTOP)
+        assert victim.stdin is not None
+        victim.stdin.write("\n")
+        victim.stdin.flush()
+        assert line_of(victim) == "still telling"
+        os.kill(guard, signal.SIGKILL)
+
+
+@emulated(seconds_per_step=0.0)
+def test_a_guard_that_was_stopped_does_not_hold_up_the_exit(emulator: FaultyEmulator) -> None:
+    body = f"""
+from inferlease import _guard_process
+_guard_process._LINGER = 0.1
+with client.lease(MODEL):
+    {WAIT}
+while _guard_process.side()._child is not None:
+    time.sleep(0.01)
+"""
+    with running(emulator, guarded(body=body)) as parent:
+        ready(parent)
+        (guard,) = guards(parent.pid)
+        os.kill(guard, signal.SIGSTOP)
+        try:
+            assert end(parent) == ("", "")
+        finally:
+            os.kill(guard, signal.SIGCONT)
 
 
 FAILING = {

@@ -29,6 +29,7 @@ from tests.guard.support import (
     ready,
     running,
     wait_for,
+    wait_stopped,
 )
 from tests.processes import environment
 from tests.programs import both_styles
@@ -58,7 +59,7 @@ def test_what_is_running_when_a_process_is_killed_is_stopped(emulator: FaultyEmu
             ready(victim)
             kill(victim)
             assert not is_stopped(emulator)
-            took = wait_for(lambda: is_stopped(emulator))
+            wait_stopped(emulator, f"{style}, {phase}")
         else:
             # One request is held, that of the process which is killed: those of the guard are not.
             with emulator.hold(*HELD[phase]) as hold:
@@ -71,10 +72,9 @@ def test_what_is_running_when_a_process_is_killed_is_stopped(emulator: FaultyEmu
                 kill(victim)
                 assert not is_stopped(emulator)
                 seconds = PROMPT + (SETTLE_TIME if phase == "unanswered" else 0.0)
-                took = wait_for(lambda: is_stopped(emulator), seconds)
+                wait_stopped(emulator, f"{style}, {phase}", seconds)
         wait_for(lambda: not guards(victim.pid))
     assert emulator.books().starts == 1
-    print(f"{style}, {phase}: stopped after {took:.2f} s")  # noqa: T201 - a figure
 
 
 @emulated(seconds_per_step=0.0)
@@ -147,7 +147,7 @@ def test_a_parent_that_has_forked_and_was_killed(emulator: FaultyEmulator, style
         ready(victim)
         kill(victim)
         with ended_group(victim.pid):
-            wait_for(lambda: is_stopped(emulator))
+            wait_stopped(emulator, f"{style}, the parent forked")
 
 
 @contextlib.contextmanager
@@ -244,7 +244,7 @@ def test_a_group_of_processes_that_is_killed_leaves_the_guard(emulator: FaultyEm
     with running(emulator, guarded(), start_new_session=True) as victim:
         ready(victim)
         os.killpg(victim.pid, signal.SIGKILL)
-        wait_for(lambda: is_stopped(emulator))
+        wait_stopped(emulator, "the whole group")
 
 
 @emulated(seconds_per_step=0.0)
@@ -268,7 +268,7 @@ def test_whoever_reads_what_a_killed_process_prints_is_not_kept_waiting(emulator
             kill(victim)
             hold.wait_arrived()  # the guard is still at work
             assert cat.communicate(timeout=PROMPT) == (b"", None)
-        wait_for(lambda: is_stopped(emulator))
+        wait_stopped(emulator, "a reader of its output has ended; from then on")
 
 
 @emulated(seconds_per_step=0.0)
@@ -293,7 +293,7 @@ with client.lease(MODEL):
             ready(victim)
             victim.communicate("\n", timeout=40)
             assert victim.returncode == -signal.SIGKILL
-            wait_for(lambda: is_stopped(emulator))
+            wait_stopped(emulator, "killed for its memory")
             wait_for(lambda: not guards(victim.pid))
     finally:
         wait_for(lambda: is_removed(group))

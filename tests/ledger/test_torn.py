@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -231,3 +232,53 @@ def test_a_write_that_failed_half_way_leaves_nothing(kept: FolderLedger, monkeyp
     assert journal.claim("i", is_answered=True)
     journal.end("stopped")
     assert [(record.instance_id, record.is_kept) for record in kept.past_records()] == [("i", False)]
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_is_handed_over_on_a_full_disk_is_not_open(kept: FolderLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = kept.begin(an_intent())
+    journal.claim("i", is_answered=True)
+    monkeypatch.setattr(_journals, "write_whole", refuse)
+    for _ in range(2):
+        journal.end("handed over")
+    assert kept.open_records() == []
+    (record,) = kept.past_records()
+    assert (record.instance_id, record.ending, record.owner) == ("i", "handed over", "none")
+    assert kept.past_records(record.intent.at) == [record]
+
+
+def test_another_end_that_a_full_disk_does_not_take_is_an_error(
+    kept: FolderLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = kept.begin(an_intent())
+    with monkeypatch.context() as patch:
+        patch.setattr(_journals, "write_whole", refuse)
+        with pytest.raises(LedgerError, match="No space left on device"):
+            journal.end("stopped")
+        patch.setattr(_journals.FolderLedger, "_move_to_history", lambda *_: False)
+        with pytest.raises(LedgerError, match="No space left on device"):
+            journal.end("handed over")
+    assert [record.ending for record in kept.open_records()] == [None]
+
+
+def test_letting_go_does_not_wait_for_a_write_that_hangs(kept: FolderLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, is_writing, over = kept.begin(an_intent()), threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        is_writing.set()
+        over.wait()
+
+    monkeypatch.setattr(_journals, "write_whole", hang)
+    monkeypatch.setattr(_journals, "_PATIENCE", 0.01)
+    writing = threading.Thread(target=journal.keep, daemon=True)
+    writing.start()
+    is_writing.wait()
+    journal.let_go()
+    assert the_record(kept).owner == "alive"
+    over.set()
+    writing.join()
+    journal.let_go()
+    assert the_record(kept).owner == "dead"
