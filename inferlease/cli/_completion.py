@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["complete_hardware", "complete_instances", "complete_live", "complete_models", "complete_stopped"]
 
 # Seconds after which the process just ends: even a look-up of a name that hangs must not keep a person waiting.
-_PATIENCE = 3.0
+_PATIENCE = 2.0
 
 # Anything else would mean something to a shell, and no id has it.
 _PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)

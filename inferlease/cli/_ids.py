@@ -27,6 +27,9 @@ def id_arguments(complete: Any = complete_instances) -> Callable[[F], F]:
     return click.argument("instance_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete)
 
 
+# Errors that are the same for every instance: they are told once.
+_OF_ALL = (AuthenticationError, ConfigurationError)
+
 yes_option = click.option("-y", "--yes", is_flag=True, help="Don't ask before more than one instance is acted upon.")
 
 
@@ -107,12 +110,14 @@ async def each(
     async def attempt(instance_id: str) -> InferleaseError | None:
         try:
             succeeded[instance_id] = await act(instance_id)
-        except (AuthenticationError, ConfigurationError):
-            raise
         except InferleaseError as error:
-            terminal.say(f"error: {printable(instance_id, 80)}: {with_advice(error)}")
+            if not isinstance(error, _OF_ALL):
+                terminal.say(f"error: {printable(instance_id, 80)}: {with_advice(error)}")
             return error
         return None
 
     errors = await asyncio.gather(*map(attempt, instance_ids))
+    for error in errors:
+        if isinstance(error, _OF_ALL):
+            raise error
     return [succeeded[instance_id] for instance_id in instance_ids if instance_id in succeeded], int(any(errors))

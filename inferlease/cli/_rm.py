@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from inferlease import Client, NotFoundError
+from inferlease import Client, InferleaseError, NotFoundError
+from inferlease._printing import printable
 from inferlease.cli import _signals
 from inferlease.cli._completion import complete_stopped
 from inferlease.cli._ids import confirm, distinct, each, id_arguments, yes_option
@@ -49,7 +50,12 @@ async def _removed(client: Client, instance_id: str, force: bool, timeout: float
         instance = await client.instances.get(instance_id)
     except NotFoundError:
         return "there is no such instance"
-    if force and not instance.is_stopped:
+    if not instance.is_stopped and not force:
+        raise InferleaseError(
+            f"it is {printable(instance.instance_status.status, 30)}, and only what is stopped is deleted: "
+            f"inferlease stop {instance_id}, or --force"
+        )
+    if not instance.is_stopped:
         await (await instance.stop()).wait_until_stopped(timeout)
     await instance.delete()
     return "deleted"
