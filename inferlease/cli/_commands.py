@@ -46,8 +46,8 @@ EXIT_CODES = """
 \b
 Exit codes:
   0      done
-  1      an error, told on stderr in one line
-  2      wrong usage
+  1      an error, told on stderr in one line; or something may still be billed
+  2      wrong usage, or several instances and nobody to ask
   126    the command of `run` can't be executed
   127    the command of `run` was not found
   128+n  ended by signal n, such as 130 after Ctrl-C

@@ -112,8 +112,8 @@ def _with_rest_below(row: Sequence[str], natural: Sequence[int], wholes: Sequenc
 
 def _with_all_below(titles: Sequence[str], row: Sequence[str], terminal: int) -> Iterator[str]:
     yield row[0]
-    told = [f"{title} {cell}" for title, cell in zip(titles[1:], row[1:], strict=True) if cell != "-"]
-    yield from _filled(told, ", ", terminal)
+    told = ", ".join(f"{title} {cell}" for title, cell in zip(titles[1:], row[1:], strict=True) if cell != "-")
+    yield from _filled(told.split(", "), ", ", terminal)
 
 
 def _filled(parts: Sequence[str], separator: str, terminal: int) -> Iterator[str]:
