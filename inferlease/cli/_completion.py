@@ -48,7 +48,7 @@ def _found(find: Callable[[Client], Awaitable[Found]]) -> Found:
     from inferlease import Client
 
     async def ask() -> Found:
-        async with Client(timeout=_PATIENCE) as client:
+        async with Client() as client:
             return await find(client)
 
     try:
