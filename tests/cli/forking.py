@@ -80,7 +80,7 @@ class Forge:
 
         Args:
             stdio: its stdin, stdout and stderr.
-            at_terminal: whether its stderr becomes the terminal that controls it.
+            at_terminal: whether the terminal among these becomes the one that controls it.
             hurried: whether it makes no pause between the attempts of a request.
         """
         reply, write = os.pipe()
@@ -174,7 +174,7 @@ def _run(request: dict[str, Any], stdio: Sequence[int]) -> int:
         import termios
 
         os.setsid()
-        fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+        fcntl.ioctl(next(filter(os.isatty, (0, 1, 2))), termios.TIOCSCTTY, 0)
     os.environ.clear()
     os.environ.update(request["environment"])
     # As the interpreter makes them at its start.

@@ -40,19 +40,26 @@ class Tool:
         return subprocess.CompletedProcess(arguments, code, printed.decode(), said.decode())
 
     def show(
-        self, *arguments: str, keys: str = "", stdin: bytes | None = None, columns: int = 80, **changes: str | None
+        self,
+        *arguments: str,
+        keys: str = "",
+        stdin: bytes | None = None,
+        stderr: int | None = None,
+        columns: int = 80,
+        **changes: str | None,
     ) -> tuple[int, Terminal]:
         """Run it at a terminal where `keys` are pressed, to its end: the exit code, and what was shown.
 
         Args:
             stdin: what is piped in; by default its stdin is the terminal too.
+            stderr: where that goes instead.
         """
         master, slave = pty.openpty()
         read, write = os.pipe()
         os.write(write, stdin or b"")
         os.close(write)
         environment = self.environment({"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", **changes})
-        stdio = (slave if stdin is None else read, slave, slave)
+        stdio = (slave if stdin is None else read, slave, slave if stderr is None else stderr)
         terminal = Terminal(forge().start(arguments, environment, stdio, at_terminal=True), master)
         for descriptor in (slave, read):
             os.close(descriptor)

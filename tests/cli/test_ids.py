@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.support import MODEL, Tool
+from tests.cli.support import INFERLEASE, MODEL, Tool
+from tests.terminal import at_terminal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.faults import FaultyEmulator
 
 
@@ -84,6 +88,25 @@ def test_a_person_is_asked_about_what_is_piped_too(tool: Tool, emulator: FaultyE
     code, terminal = tool.show("stop", "-", stdin="\n".join(ids).encode(), keys="y\n")
     assert (code, "[y/N]" in terminal.shown) == (0, True)
     assert emulator.books().still_billed == []
+
+
+def test_nobody_is_asked_who_does_not_see_the_question(
+    tool: Tool, emulator: FaultyEmulator, ids: list[str], tmp_path: Path
+) -> None:
+    with (tmp_path / "stderr").open("w") as stderr:
+        code, _ = tool.show("stop", *ids, keys="y\n", stderr=stderr.fileno())
+    assert (code, "no terminal to ask at" in (tmp_path / "stderr").read_text()) == (2, True)
+    assert emulator.books().still_billed == ids
+
+
+def test_a_job_in_the_background_asks_nobody(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
+    """It would be stopped by the terminal, and never end."""
+    script = f"set -m; {shlex.join([*INFERLEASE, 'stop', *ids])} & wait $!; echo code $?"
+    terminal = at_terminal(["/bin/bash", "-c", script], tool.environment({}))
+    terminal.read_until("code ")
+    terminal.wait()
+    assert "code 2" in terminal.shown
+    assert emulator.books().still_billed == ids
 
 
 def test_one_is_not_asked_about(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
