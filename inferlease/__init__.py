@@ -15,6 +15,7 @@ _HOME = {
     "models": ("Models",),
     "hardware_types": ("HardwareTypes",),
     "account": ("Account",),
+    "_checkup": ("Check",),
     "_convert": ("InvalidItem", "Listing"),
     "_orphans": ("Orphan",),
     "ledger": ("StartRecord",),
@@ -67,6 +68,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ._checkup import Check
     from ._convert import InvalidItem, Listing
     from ._orphans import Orphan
     from .account import Account
@@ -140,6 +142,7 @@ __all__ = [
     "Account",
     "AuthenticationError",
     "Balance",
+    "Check",
     "Client",
     "ConfigurationError",
     "ConflictError",

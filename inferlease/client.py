@@ -10,7 +10,7 @@ from datetime import timedelta
 from importlib import import_module
 from ssl import SSLContext
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import anyio
 from cattrs import Converter
@@ -28,6 +28,7 @@ from ._keeper import Job, Jobs
 from ._late import LateStarts
 from ._limits import checked_limits
 from ._lookup import Lookup
+from ._printing import printable
 from ._probe import Probe
 from ._reconcile import Reconciler
 from ._release import Releaser
@@ -46,6 +47,11 @@ from .money import CostGroup, GroupBy, Quote
 from .objects import InstanceState
 from .pricing import PriceList
 from .quotes import quoted
+
+if TYPE_CHECKING:
+    from ._checkup import Check
+
+Checks: TypeAlias = "list[Check]"  # loaded with its first use
 
 __all__ = ["Client"]
 
@@ -322,6 +328,17 @@ class Client:
 
         return grouped(await self._core.carry("reading the ledger", read), by, at)
 
+    async def check_up(self) -> Checks:
+        """Whether leases can work here: credentials, network, clock, ledger, orphans, balance. Changes nothing.
+
+        Example:
+            for check in await client.check_up():
+                print(check.name, check.status, check.said, check.advice)
+        """
+        from ._checkup import check_up
+
+        return await self._core.carry("the checks", lambda: check_up(self._core), bound=8 * self._core.exchange.timeout)
+
     async def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.
 
@@ -356,6 +373,9 @@ class Client:
                 "%d starts whose answer was lost are unresolved: `inferlease reap` tells what came of them", unresolved
             )
         await self._transport.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of {printable(self._transport.base_url, 200)}{', closed' if self._transport.closed else ''}>"
 
     async def __aenter__(self) -> Self:
         require_asyncio()

@@ -233,6 +233,11 @@ class Lease:
             if trouble is not error:
                 error.add_note(str(trouble))
 
+    def __repr__(self) -> str:
+        if self._instance is not None:
+            return f"<Lease of {self._instance!r}>"
+        return f"<Lease of {self._choices[0].hf_name!r}, {'nothing started' if self._is_acquired else 'not acquired'}>"
+
     async def __aenter__(self) -> Instance:
         instance = await self.acquire()
         # The body of a synchronous `with` runs elsewhere, and can't be interrupted.

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from attrs import define
 
@@ -21,11 +22,17 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+class Waitable(Protocol):
+    """A process as far as a terminal is concerned."""
+
+    def wait(self, seconds: float, /) -> int: ...
+
+
 @define
 class Terminal:
     """A process at a terminal, seen from the person's side."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Waitable
     _master: int
     shown: str = ""
 

@@ -11,6 +11,7 @@ import pytest
 
 from inferlease import Client, ConfigurationError, InvalidArgumentError
 from inferlease.objects import InstanceArgs
+from inferlease.sync import Client as SyncClient
 
 if TYPE_CHECKING:
     from inferlease.emulator import Emulator
@@ -48,6 +49,26 @@ async def test_never_closing_it_is_a_resource_warning(emulator: Emulator, either
         del client
         gc.collect()
     assert "a Client was never closed" in {str(warning.message) for warning in caught}
+
+
+@pytest.mark.parametrize("cls", [Client, SyncClient])
+def test_it_is_shown_by_its_address_and_without_a_secret(cls: type[Client | SyncClient]) -> None:
+    client = cls("id", "s3cret", base_url="https://host.example/api/v1", inference_key="s3cret")
+    assert repr(client) == "<Client of https://host.example/api/v1>"
+    lease = client.lease("org/model", label="s3cret")
+    assert repr(lease) == "<Lease of 'org/model', not acquired>"
+
+
+@pytest.mark.asyncio
+async def test_what_it_has_leased_is_shown_in_its_lease(emulator: Emulator, either: Api) -> None:
+    client = either.connect(emulator)
+    lease = client.lease(MODEL)
+    instance = await lease.acquire()
+    assert repr(lease) == f"<Lease of {instance!r}>"
+    await lease.release()
+    assert "stopped" in repr(lease)
+    await client.close()
+    assert repr(client) == f"<Client of {emulator.base_url}, closed>"
 
 
 def test_it_works_on_one_loop_after_another(emulator: Emulator) -> None:

@@ -23,8 +23,8 @@ HOME = {name: module for module, names in MODULES.items() for name in names}
 # Types that are the same in both worlds, beside the built-in ones.
 SHARED_MODULES = {"objects", "errors", "money", "_convert"}
 SHARED = {
-    "Converter", "GroupBy", "Ids", "LedgerPlace", "Orphans", "Records", "SSLContext", "Sequence", "TracebackType",
-    "datetime",
+    "Checks", "Converter", "GroupBy", "Ids", "LedgerPlace", "Orphans", "Records", "SSLContext", "Sequence",
+    "TracebackType", "datetime",
 }  # fmt: skip
 
 # The words of the async world, and those of the other one.

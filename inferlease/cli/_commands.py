@@ -11,8 +11,10 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 import inferlease
+from inferlease.cli._advice import with_advice
 from inferlease.cli._told import is_news
 from inferlease.errors import InferleaseError, InvalidArgumentError
 
@@ -20,9 +22,18 @@ __all__ = ["invoke"]
 
 COMMANDS = {
     "run": "Lease an instance, run a command with it, stop it again.",
-    "quote": "Tell what a model would cost, on each hardware type.",
-    "costs": "Tell what leases have cost, by label, model, hardware or day.",
+    "start": "Start an instance that runs until you stop it.",
+    "ps": "List the instances of the account.",
+    "show": "Show all that is known of instances.",
+    "watch": "Show what instances are doing, as it happens.",
     "stop": "Stop instances and wait until they are seen to be stopped.",
+    "restart": "Start stopped instances again.",
+    "rm": "Delete stopped instances.",
+    "models": "List the models that can be served.",
+    "hardware": "List hardware types, what is available, and prices.",
+    "quote": "Tell what a model would cost, on each hardware type.",
+    "balance": "Tell what is left on the account.",
+    "costs": "Tell what leases have cost, by label, model, hardware or day.",
     "leases": "List the leases and starts that the ledger remembers.",
     "reap": "Find, and stop, what killed processes have left running.",
     "doctor": "Check credentials, network, clock, ledger, orphans, balance.",
@@ -35,8 +46,8 @@ EXIT_CODES = """
 \b
 Exit codes:
   0      done
-  1      an error, told on stderr in one line
-  2      wrong usage
+  1      an error, told on stderr in one line; or something may still be billed
+  2      wrong usage, or several instances and nobody to ask
   126    the command of `run` can't be executed
   127    the command of `run` was not found
   128+n  ended by signal n, such as 130 after Ctrl-C
@@ -53,6 +64,11 @@ class _Commands(click.Group):
             return None
         command: click.Command = import_module(f"inferlease.cli._{cmd_name}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # The inherited one loads every command for its help.
+        names = [CompletionItem(name, help=told) for name, told in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         with formatter.section("Commands"):
@@ -81,7 +97,7 @@ def invoke(arguments: list[str]) -> int:
         _complain(f"error: {error.format_message()}{hint}", *_notes(error))
         return error.exit_code
     except InferleaseError as error:
-        told = [f"error: {error}"] if is_news(str(error)) else []
+        told = [f"error: {with_advice(error)}"] if is_news(str(error)) else []
         _complain(*told, *_notes(error))
         return 2 if isinstance(error, InvalidArgumentError) else 1
     except click.Abort:  # Ctrl-C, before there was anything to release

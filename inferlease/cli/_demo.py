@@ -19,12 +19,11 @@ from inferlease.cli._chat import Answer, answers
 from inferlease.cli._emulator_process import EmulatorGoneError, RunningEmulator, emulator_process
 from inferlease.cli._leasing import LeaseArguments, leased
 from inferlease.cli._options import SECONDS
+from inferlease.cli._output import STDOUT_GONE
 from inferlease.cli._prompts import read_prompts
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["command"]
-
-_STDOUT_GONE = 141
 
 
 @click.command("demo")
@@ -100,7 +99,7 @@ class _Demo:
                 await self._ask(instance, emulator.inference_key)
                 self._tell_speed()
         except _StdoutGone:
-            return _STDOUT_GONE
+            return STDOUT_GONE
         return 0
 
     async def _ask(self, instance: Instance, key: str) -> None:

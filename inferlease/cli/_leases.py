@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import click
 
 from inferlease import Client, StartRecord
 from inferlease._printing import printable
-from inferlease.cli import _signals
-from inferlease.cli._options import AGE
-from inferlease.cli._output import is_terminal, write_json, write_rows, write_table
+from inferlease.cli._client import ask
+from inferlease.cli._options import AGE, ids_only, in_json
+from inferlease.cli._output import Form, is_terminal, write_json, write_lines, write_rows, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
 
@@ -21,29 +22,38 @@ _OWNERS = {"alive": "live", "dead": "orphaned", "none": "ended"}
 
 @click.command("leases")
 @click.option("--since", type=AGE, default="7d", show_default=True, help="How far back: 90m, 12h, 7d or 2w.")
-@click.option("--json", "as_json", is_flag=True, help="A list of objects with all that is known.")
-def command(*, since: timedelta, as_json: bool) -> int:
+@in_json("A list of objects with all that is known.")
+@ids_only("Ids of their instances only, one a line.")
+def command(*, since: timedelta, form: Form) -> int:
     """List the leases and starts of this account that the ledger remembers, oldest first.
 
     Those that have not ended are always listed: "live" ones, and "orphaned" ones, whose process is gone
     (`inferlease reap` deals with them). Of the others those that ended since then. Where stdout is no terminal, each
     is a line with tabs: kind, began, state, ended, instance, model.
     """
-    terminal = Terminal()
-    return _signals.run(lambda _: _list(since, as_json), terminal.say)
 
-
-async def _list(since: timedelta, as_json: bool) -> int:
-    async with Client() as client:
+    async def tell(client: Client, _: Terminal) -> None:
         records = await client.leases.list(now() - since)
-    if as_json:
-        write_json([_object(record) for record in records])
-    elif is_terminal():
-        rows = [_row(record, "%m-%d %H:%M") for record in records]
-        write_table(("began", "state", "ended", "instance", "model"), [row[1:] for row in rows], whole="instance")
-    else:
+        if form == "json":
+            write_json([_object(record) for record in records])
+        elif form == "ids":
+            write_lines(list(dict.fromkeys(record.instance_id for record in records if record.instance_id is not None)))
+        else:
+            _write(records)
+
+    return ask(tell)
+
+
+def _write(records: Sequence[StartRecord]) -> None:
+    if not is_terminal():
         write_rows([_row(record, "%Y-%m-%d %H:%M:%S") for record in records])
-    return 0
+        return
+    rows = [_row(record, "%m-%d %H:%M") for record in records]
+    write_table(
+        ("instance", "state", "began", "ended", "model"),
+        [(instance, state, began, ended, model) for _, began, state, ended, instance, model in rows],
+        folds=("model",),
+    )
 
 
 def _row(record: StartRecord, times: str) -> tuple[str, ...]:

@@ -1,32 +1,48 @@
-"""What a command answers on stdout: a table for a person, lines with tabs or JSON for a program."""
+"""What a command answers on stdout: a table for a person, lines with tabs, ids or JSON for a program."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
+from itertools import zip_longest
+from typing import Literal, TypeAlias
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from click.exceptions import Exit
 
-__all__ = ["STDOUT_GONE", "is_terminal", "write_json", "write_lines", "write_rows", "write_table"]
+__all__ = [
+    "STDOUT_GONE",
+    "Form",
+    "is_terminal",
+    "write_json",
+    "write_line_of_json",
+    "write_lines",
+    "write_rows",
+    "write_table",
+]
 
 STDOUT_GONE = 141
+"""The exit code where nobody reads stdout any more: that of a program which SIGPIPE has ended."""
 
+Form: TypeAlias = Literal["json", "ids"] | None
+"""How an answer is to be written; `None` for a table or lines with tabs."""
 
-class _StdoutGoneError(click.ClickException):
-    exit_code = STDOUT_GONE
-
-    def __init__(self) -> None:
-        super().__init__("whoever read the answer is gone")
+# Columns that a cell which may be broken needs to be read with ease, and those between two cells.
+_LEAST_WIDTH, _GAP = 16, 2
 
 
 def write_json(value: object) -> None:
     """Write JSON, indented, its keys in their order."""
-    _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    _write(json.dumps(value, indent=2) + "\n")
+
+
+def write_line_of_json(value: object) -> None:
+    """Write JSON in one line, its keys in their order."""
+    _write(json.dumps(value) + "\n")
 
 
 def is_terminal() -> bool:
@@ -44,27 +60,89 @@ def write_rows(rows: Sequence[Sequence[str]]) -> None:
     write_lines(["\t".join(row) for row in rows])
 
 
-def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, whole: str = "") -> None:
-    """Write rows with titles, as wide as the terminal; the column `whole` is never broken, so that it can be copied."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=title == whole)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console(highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    _write(captured.get())
+def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, folds: Collection[str] = ()) -> None:
+    """Write rows: at a terminal below their titles, else each in a line with tabs.
+
+    Args:
+        titles: Of the columns. The first one's cells tell rows apart.
+        rows: A cell for each title.
+        folds: Titles of the columns whose cells may be broken, or stand below their row where the terminal is narrow.
+            All others stay whole, so that they can be copied.
+    """
+    if not is_terminal():
+        write_rows(rows)
+        return
+    terminal = shutil.get_terminal_size().columns
+    natural = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    wholes = [index for index, title in enumerate(titles) if title not in folds]
+    taken = sum(natural[index] for index in wholes)
+    if widths := _shared(natural, wholes, terminal - taken - _GAP * (len(titles) - 1)):
+        lines = [line for row in (titles, *rows) for line in _in_columns(row, widths)]
+    elif taken + _GAP * (len(wholes) - 1) <= terminal:
+        lines = [line for row in (titles, *rows) for line in _with_rest_below(row, natural, wholes, terminal)]
+    else:
+        lines = [line for row in rows for line in _with_all_below(titles, row, terminal)]
+    write_lines(lines)
+
+
+def _shared(natural: Sequence[int], wholes: Sequence[int], room: int) -> list[int]:
+    """The columns' widths if those that fold share `room`; none if it is too little."""
+    widths, left = list(natural), room
+    folding = sorted(set(range(len(natural))) - set(wholes), key=lambda index: natural[index])
+    for number, index in enumerate(folding):
+        widths[index] = min(natural[index], left // (len(folding) - number))
+        left -= widths[index]
+    is_enough = left >= 0 and all(widths[index] >= min(natural[index], _LEAST_WIDTH) for index in folding)
+    return widths if is_enough else []
+
+
+def _in_columns(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+    for parts in zip_longest(*cells, fillvalue=""):
+        padded = (part.ljust(width) for part, width in zip(parts, widths, strict=True))
+        yield (" " * _GAP).join(padded).rstrip()
+
+
+def _with_rest_below(row: Sequence[str], natural: Sequence[int], wholes: Sequence[int], terminal: int) -> Iterator[str]:
+    yield from _in_columns([row[index] for index in wholes], [natural[index] for index in wholes])
+    for index, cell in enumerate(row):
+        if index not in wholes and cell != "-":
+            yield from _filled(cell.split(), " ", terminal)
+
+
+def _with_all_below(titles: Sequence[str], row: Sequence[str], terminal: int) -> Iterator[str]:
+    yield row[0]
+    told = ", ".join(f"{title} {cell}" for title, cell in zip(titles[1:], row[1:], strict=True) if cell != "-")
+    yield from _filled(told.split(", "), ", ", terminal)
+
+
+def _filled(parts: Sequence[str], separator: str, terminal: int) -> Iterator[str]:
+    """Indented lines of as many parts as fit; no part is broken."""
+    line = ""
+    for part in parts:
+        longer = f"{line}{separator}{part}" if line else part
+        if line and _GAP + len(longer) > terminal:
+            yield " " * _GAP + line + separator.rstrip()
+            longer = part
+        line = longer
+    if line:
+        yield " " * _GAP + line
 
 
 def _write(text: str) -> None:
     if sys.stdout is None:
         raise click.ClickException("stdout is closed: there is nowhere to write the answer to")
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(_encodable(text, sys.stdout.encoding))
         sys.stdout.flush()
     except BrokenPipeError:
-        sys.stdout = None  # else the interpreter's exit tries once more, and complains
-        raise _StdoutGoneError from None
+        # What is left in the buffer is written once more at the interpreter's end, which would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(STDOUT_GONE) from None
     except OSError as error:
         raise click.ClickException(f"stdout can't be written: {error.strerror}") from None
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """`text` with escapes for what a terminal of old can't show."""
+    return text.encode(encoding, "backslashreplace").decode(encoding)

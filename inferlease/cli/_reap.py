@@ -10,7 +10,10 @@ import click
 from inferlease import Client, InferleaseError, Orphan
 from inferlease._printing import printable
 from inferlease.cli import _signals
-from inferlease.cli._output import is_terminal, write_json, write_lines, write_rows
+from inferlease.cli._advice import with_advice
+from inferlease.cli._completion import complete_live
+from inferlease.cli._options import ids_only, in_json
+from inferlease.cli._output import Form, is_terminal, write_json, write_lines, write_rows
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._told import is_news
 
@@ -18,10 +21,11 @@ __all__ = ["command"]
 
 
 @click.command("reap")
-@click.argument("instance_ids", metavar="[ID]...", nargs=-1)
-@click.option("--yes", is_flag=True, help="Stop what is ours, and each ID.")
-@click.option("--json", "as_json", is_flag=True, help="An object with the lists stopped, left and errors.")
-def command(*, instance_ids: tuple[str, ...], yes: bool, as_json: bool) -> int:
+@click.argument("instance_ids", metavar="[ID]...", nargs=-1, shell_complete=complete_live)
+@click.option("-y", "--yes", is_flag=True, help="Stop what is ours, and each ID.")
+@in_json("An object with the lists stopped, left and errors.")
+@ids_only()
+def command(*, instance_ids: tuple[str, ...], yes: bool, form: Form) -> int:
     """Find what killed processes have left running, and with --yes stop it.
 
     \b
@@ -42,35 +46,33 @@ def command(*, instance_ids: tuple[str, ...], yes: bool, as_json: bool) -> int:
         raise click.UsageError("an ID is stopped only with --yes")
     terminal = Terminal()
     if yes:
-        return _signals.run(lambda _: _stop(terminal, instance_ids, as_json), terminal.say)
-    return _signals.run(lambda _: _list(terminal, as_json), terminal.say)
+        return _signals.run(lambda _: _stop(terminal, instance_ids, form), terminal.say)
+    return _signals.run(lambda _: _list(terminal, form), terminal.say)
 
 
-async def _list(terminal: Terminal, as_json: bool) -> int:
+async def _list(terminal: Terminal, form: Form) -> int:
     async with Client() as client:
         orphans = await client.leases.orphans()
-    _tell((), orphans, (), as_json)
+    _tell((), orphans, (), form)
     if any(orphan.verdict == "ours" for orphan in orphans):
         terminal.tell("to stop what is ours: inferlease reap --yes")
     return 1 if orphans else 0
 
 
-async def _stop(terminal: Terminal, instance_ids: Sequence[str], as_json: bool) -> int:
+async def _stop(terminal: Terminal, instance_ids: Sequence[str], form: Form) -> int:
     async with Client() as client:
         with terminal.bars() as bars:
             bars.waiting_for("looking for orphans, and stopping them")
             reaped = await client.leases._reap(*instance_ids)
-    _tell(reaped.stopped, reaped.left, reaped.troubles, as_json)
+    _tell(reaped.stopped, reaped.left, reaped.troubles, form)
     for trouble in reaped.troubles:
         if is_news(str(trouble)):
-            terminal.say(f"error: {trouble}")
+            terminal.say(f"error: {with_advice(trouble)}")
     return 1 if reaped.left or reaped.troubles else 0
 
 
-def _tell(
-    stopped: Sequence[Orphan], left: Sequence[Orphan], troubles: Sequence[InferleaseError], as_json: bool
-) -> None:
-    if as_json:
+def _tell(stopped: Sequence[Orphan], left: Sequence[Orphan], troubles: Sequence[InferleaseError], form: Form) -> None:
+    if form == "json":
         write_json(
             {
                 "stopped": [_object(orphan) for orphan in stopped],
@@ -78,6 +80,9 @@ def _tell(
                 "errors": [str(trouble) for trouble in troubles],
             }
         )
+        return
+    if form == "ids":
+        write_lines([orphan.instance_id for orphan in (*stopped, *left) if orphan.instance_id is not None])
         return
     rows = [_row("stopped", orphan) for orphan in stopped] + [_row(orphan.verdict, orphan) for orphan in left]
     if is_terminal():

@@ -16,8 +16,9 @@ from inferlease import Client, InferleaseError, Receipt
 from inferlease._auth import InferenceKey
 from inferlease._probe import check_inference_url
 from inferlease.cli import _signals
+from inferlease.cli._advice import with_advice
 from inferlease.cli._leasing import LeaseArguments, leased
-from inferlease.cli._options import SECONDS
+from inferlease.cli._options import SECONDS, model_argument, spec_options, wait_options
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._told import is_news
@@ -29,20 +30,10 @@ _PATIENCE = 10.0
 
 
 @click.command("run", options_metavar="[OPTIONS]", short_help="Run a command with an instance of its own.")
-@click.argument("model")
+@model_argument
 @click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option(
-    "--hardware-type",
-    metavar="ID",
-    multiple=True,
-    help="Such as NVIDIA_L4_1; by default the recommended one. Of several, the first that is available.",
-)
-@click.option("--context-length", type=int, metavar="TOKENS", help="By default the most that fits, up to 32,000.")
-@click.option("--billing-interval", type=click.Choice(["per_minute", "per_hour"]), help="By default per_minute.")
-@click.option("--num-workers", type=click.IntRange(1, 8), help="Each is billed; by default 1.")
-@click.option("--timeout", type=SECONDS, default=900.0, show_default=True, help="At most until it is usable.")
-@click.option("--wait-for-capacity", type=SECONDS, help="Before that, at most until there is hardware; by default 0.")
-@click.option("--stall-timeout", type=SECONDS, help="At most without a step of any worker; by default no limit.")
+@spec_options
+@wait_options
 @click.option("--release-timeout", type=SECONDS, default=120.0, show_default=True, help="At most until it is stopped.")
 @click.option("--max-cost", type=float, help="Stop it before it costs more; by default no limit.")
 @click.option("--max-duration", type=SECONDS, help="Stop it so long after the start; by default no limit.")
@@ -159,7 +150,7 @@ async def _lease_and_run(
         if not code:
             raise
         if is_news(str(error)):
-            terminal.say(f"error: {error}")
+            terminal.say(f"error: {with_advice(error)}")
     return code or 0
 
 

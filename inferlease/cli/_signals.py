@@ -27,11 +27,13 @@ class Interrupts:
 
     Attributes:
         first: The signal that cancelled the work.
+        consequence: What then becomes of the work, in words.
         outer_mask: The signals that were blocked before; for a child process, which would inherit ours.
     """
 
     def __init__(self, work: asyncio.Task[int], say: Callable[[str], object], outer_mask: set[int]) -> None:
         self.first: signal.Signals | None = None
+        self.consequence: str = "what was started is released"
         self.outer_mask = outer_mask
         self._work = work
         self._say = say
@@ -53,7 +55,7 @@ class Interrupts:
     def _cancel_once(self, number: signal.Signals, _: bool) -> None:
         self.first = number
         self._handler = self._only_tell
-        self._say(f"{number.name}: ending; what was started is released")
+        self._say(f"{number.name}: ending; {self.consequence}")
         self._work.cancel()
 
     def _only_tell(self, number: signal.Signals, _: bool) -> None:

@@ -57,7 +57,8 @@ class Terminal:
     def say(self, line: str) -> None:
         """Write a line."""
         if self.is_interactive:
-            self._console.print(Text(line))
+            # Not wrapped: an id or an address that the terminal itself breaks is still copied whole.
+            self._console.print(Text(line), soft_wrap=True)
         else:
             self._stream.write(f"{line}\n")
             self._stream.flush()
@@ -67,9 +68,13 @@ class Terminal:
         if self.is_interactive:
             self.say(line)
 
-    def bars(self) -> Bars:
-        """Bars that vanish when they are left; there are none where stderr is no terminal."""
-        return Bars(self._console, visible=self.is_interactive)
+    def bars(self, *, several: bool = False) -> Bars:
+        """Bars that vanish when they are left; there are none where stderr is no terminal.
+
+        Args:
+            several: Whether they are of several instances, so that each has to name its own.
+        """
+        return Bars(self._console, visible=self.is_interactive, several=several)
 
     @contextlib.contextmanager
     def counting(self, what: str, total: int, *, visible: bool) -> Iterator[Callable[[], None]]:
@@ -89,13 +94,15 @@ class Terminal:
 
 
 class Bars:
-    """What an instance is doing: a bar for each worker, or a moving one while nothing is known."""
+    """What instances are doing: a bar for each worker, or a moving one while nothing is known."""
 
-    def __init__(self, console: Console, *, visible: bool) -> None:
+    def __init__(self, console: Console, *, visible: bool, several: bool) -> None:
         self._console = console
         self._visible = visible
+        self._several = several
+        self._bar = 20 if console.width >= 80 else 8
         self._progress: Progress | None = None
-        self._workers: list[TaskID] = []
+        self._workers: dict[str, TaskID] = {}
 
     def waiting_for(self, what: str) -> None:
         """Show a moving bar instead of all others."""
@@ -103,27 +110,31 @@ class Bars:
 
     def show(self, event: InstanceEvent) -> None:
         """Show how far each worker is."""
-        for number, worker in enumerate(event.instance.worker_statuses):
+        for number, worker in enumerate(event.instance.worker_statuses, 1):
+            name = f"{self._named(event.instance.instance_id)} {number}" if self._several else f"worker {number}"
             progress = worker.init_progress
             if progress is None or progress.current_step is None or progress.num_steps is None:
-                self._set(number, 0, 1, event.state)
+                self._set(name, int(event.instance.is_usable), 1, event.state)
             else:
                 text = f"{progress.current_step}/{progress.num_steps} {progress.description or ''}"
-                self._set(number, progress.current_step, progress.num_steps, text)
+                self._set(name, progress.current_step, progress.num_steps, text)
+
+    def _named(self, instance_id: str) -> str:
+        return instance_id if self._console.width >= 80 or len(instance_id) < 10 else f"…{instance_id[-8:]}"
 
     def clear(self) -> None:
         """Take all bars away."""
         if self._progress is not None:
             self._progress.stop()
         self._progress = None
-        self._workers = []
+        self._workers = {}
 
     def _fresh(self) -> Progress:
         self.clear()
         # Not the one before: started again, it would erase the lines that were printed since.
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(20),
+            BarColumn(self._bar),
             TextColumn("{task.fields[step]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
@@ -133,11 +144,13 @@ class Bars:
         self._progress.start()
         return self._progress
 
-    def _set(self, number: int, step: int, steps: int, text: str) -> None:
+    def _set(self, name: str, step: int, steps: int, text: str) -> None:
         bars = self._progress if self._progress is not None and self._workers else self._fresh()
-        while len(self._workers) <= number:
-            self._workers.append(bars.add_task(f"worker {len(self._workers) + 1}", step=""))
-        bars.update(self._workers[number], completed=step, total=steps, step=printable(text, 60))
+        if name not in self._workers:
+            self._workers[name] = bars.add_task(printable(name), step="")
+        # What does not fit would cost the bar its place.
+        room = self._console.width - len(name) - self._bar - len(" " * 3 + "0:00:00")
+        bars.update(self._workers[name], completed=step, total=steps, step=printable(text, min(max(room - 1, 1), 60)))
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ _HOME = {
     "Account": "inferlease.sync.account",
     "AuthenticationError": "inferlease.errors",
     "Balance": "inferlease.objects",
+    "Check": "inferlease._checkup",
     "Client": "inferlease.sync.client",
     "ConfigurationError": "inferlease.errors",
     "ConflictError": "inferlease.errors",
@@ -67,6 +68,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from inferlease._checkup import Check
     from inferlease._convert import InvalidItem, Listing
     from inferlease._orphans import Orphan
     from inferlease.errors import (
@@ -141,6 +143,7 @@ __all__ = [
     "Account",
     "AuthenticationError",
     "Balance",
+    "Check",
     "Client",
     "ConfigurationError",
     "ConflictError",

@@ -30,6 +30,9 @@ class Facade(Generic[T]):
             inner.__dict__["_facade"] = ref(facade)
         return facade
 
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
 
 class StateFacade(Facade[instances.Instance]):
     """Equal to, and shown, pickled and copied like, the instance that it stands for."""
@@ -40,9 +43,6 @@ class StateFacade(Facade[instances.Instance]):
         if isinstance(other, StateFacade):
             return self._inner == other._inner
         return self._inner == other if isinstance(other, InstanceState) else NotImplemented
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
 
     def _repr_html_(self) -> str:
         return self._inner._repr_html_()

@@ -11,6 +11,7 @@ from typing import Self
 from cattrs import Converter
 
 from inferlease import client as _async
+from inferlease.client import Checks
 from inferlease.instances import OnProgress
 from inferlease.ledger import LedgerPlace
 from inferlease.money import CostGroup, GroupBy, Quote
@@ -241,6 +242,15 @@ class Client(_facade.Facade[_async.Client]):
             LedgerError: The ledger can't be read.
         """
         return _bridge.run(self._inner.costs, since, by)
+
+    def check_up(self) -> Checks:
+        """Whether leases can work here: credentials, network, clock, ledger, orphans, balance. Changes nothing.
+
+        Example:
+            for check in client.check_up():
+                print(check.name, check.status, check.said, check.advice)
+        """
+        return _bridge.run(self._inner.check_up)
 
     def close(self) -> None:
         """Release every lease that is still held, and close the connections. Idempotent.

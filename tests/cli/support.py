@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import IO, Any, Self
 
 from attrs import Factory, define
 
+from tests.cli.forking import forge
 from tests.terminal import Terminal, at_terminal
 
 INFERLEASE = (sys.executable, "-m", "inferlease.cli")
@@ -29,18 +31,42 @@ class Tool:
         merged = {**os.environ, **self.variables, **changes}
         return {name: value for name, value in merged.items() if value is not None}
 
-    def run(self, *arguments: str, stdin: bytes = b"", **changes: str | None) -> subprocess.CompletedProcess[str]:
-        """Run it to its end; never a traceback."""
-        done = subprocess.run(
-            [*INFERLEASE, *arguments],
-            input=stdin,
-            capture_output=True,
-            env=self.environment(changes),
-            timeout=SECONDS,
-            check=False,
-        )
-        assert b"Traceback" not in done.stderr, done.stderr.decode()
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    def run(
+        self, *arguments: str, stdin: bytes = b"", hurried: bool = False, **changes: str | None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it to its end, with pipes, and without pauses between attempts if `hurried`; never a traceback."""
+        code, printed, said = forge().run(arguments, self.environment(changes), stdin, hurried=hurried)
+        assert b"Traceback" not in said, said.decode()
+        return subprocess.CompletedProcess(arguments, code, printed.decode(), said.decode())
+
+    def show(
+        self,
+        *arguments: str,
+        keys: str = "",
+        stdin: bytes | None = None,
+        stderr: int | None = None,
+        columns: int = 80,
+        **changes: str | None,
+    ) -> tuple[int, Terminal]:
+        """Run it at a terminal where `keys` are pressed, to its end: the exit code, and what was shown.
+
+        Args:
+            stdin: what is piped in; by default its stdin is the terminal too.
+            stderr: where that goes instead.
+        """
+        master, slave = pty.openpty()
+        read, write = os.pipe()
+        os.write(write, stdin or b"")
+        os.close(write)
+        environment = self.environment({"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", **changes})
+        stdio = (slave if stdin is None else read, slave, slave if stderr is None else stderr)
+        terminal = Terminal(forge().start(arguments, environment, stdio, at_terminal=True), master)
+        for descriptor in (slave, read):
+            os.close(descriptor)
+        terminal.type(keys)
+        code = terminal.wait()
+        assert "Traceback" not in terminal.shown, terminal.shown
+        return code, terminal
 
     def start(self, *arguments: str, through: tuple[str, ...] = (), **changes: str | None) -> subprocess.Popen[str]:
         """Start it, with pipes; `through` is a command that becomes the one that follows it."""

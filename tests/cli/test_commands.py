@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import inferlease
-from inferlease.cli._commands import invoke
+from inferlease.cli._commands import COMMANDS, invoke
 from tests.cli.support import Tool
+
+ROOT = Path(__file__).parents[2]
 
 WITHOUT = """
 import sys
@@ -42,12 +46,18 @@ def test_what_needs_no_dependency_but_click_loads_none(arguments: tuple[str, ...
     assert done.stderr == "set()\n"
 
 
-@pytest.mark.parametrize("command", ["run", "quote", "costs", "stop", "leases", "reap", "doctor", "demo", "emulator"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_each_command_and_each_has_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["--help"]) == 0
     assert f"  {command} " in capsys.readouterr().out
     assert invoke([command, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"Usage: inferlease {command} ")
+
+
+def test_the_page_and_the_readme_name_each_command() -> None:
+    for page in ("docs/cli.md", "README.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert [name for name in COMMANDS if not re.search(rf"`(inferlease )?{name}\b", text)] == []
 
 
 def test_the_version_is_the_package_s() -> None:

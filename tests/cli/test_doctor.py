@@ -20,14 +20,14 @@ CHECKS = ["credentials", "reachability", "clock", "ledger", "orphans", "balance"
 
 def checked(tool: Tool, *, code: int = 1, **changes: str | None) -> dict[str, Any]:
     """The checks by their names."""
-    done = tool.run("doctor", "--json", **changes)
+    done = tool.run("doctor", "--json", hurried=True, **changes)
     assert done.stderr == ""
     found = json.loads(done.stdout)
-    assert [list(each) for each in found] == [["check", "status", "said", "advice"]] * len(found)
-    assert [each["check"] for each in found] == CHECKS
+    assert [list(each) for each in found] == [["name", "status", "said", "advice"]] * len(found)
+    assert [each["name"] for each in found] == CHECKS
     assert all(bool(each["advice"]) is (each["status"] == "failed") for each in found)
     assert done.returncode == code
-    return {each["check"]: each for each in found}
+    return {each["name"]: each for each in found}
 
 
 def failed(found: dict[str, Any]) -> list[str]:
@@ -126,7 +126,7 @@ def test_a_read_only_ledger_is_told(tool: Tool, emulator: FaultyEmulator) -> Non
         pytest.skip("this user can't mount")
     doctor = tool.start("doctor", "--json", through=(*READ_ONLY, folder))
     said, complaints = doctor.communicate(timeout=30)
-    found = {each["check"]: each for each in json.loads(said)}
+    found = {each["name"]: each for each in json.loads(said)}
     assert (doctor.returncode, complaints) == (1, "")
     assert failed(found) == ["ledger", "orphans"]
     assert "Read-only file system" in found["ledger"]["said"]

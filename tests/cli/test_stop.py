@@ -26,7 +26,7 @@ async def ids(client: Client) -> list[str]:
 
 
 def test_all_are_stopped(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
-    done = tool.run("stop", *ids)
+    done = tool.run("stop", "-y", *ids)
     assert (done.returncode, done.stdout) == (0, "")
     assert sorted(done.stderr.splitlines()) == sorted(f"{each}: stopped" for each in ids)
     assert emulator.books().still_billed == []
@@ -55,7 +55,7 @@ def test_the_same_id_twice_is_stopped_once(tool: Tool, emulator: FaultyEmulator,
 
 
 def test_a_bad_id_does_not_keep_the_others_running(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
-    done = tool.run("stop", "delete-all", *ids)
+    done = tool.run("stop", "-y", "delete-all", *ids)
     assert done.returncode == 1
     assert "error: delete-all: 'delete-all' is not a valid instance id" in done.stderr
     assert emulator.books().still_billed == []
@@ -82,5 +82,6 @@ def test_a_signal_ends_the_wait(tool: Tool, emulator: FaultyEmulator, ids: list[
 def test_without_credentials_it_is_an_error(tool: Tool, change: dict[str, str | None]) -> None:
     done = tool.run("stop", "instance-1", **change)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: instance-1: ")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
     assert "s3cret" not in done.stderr

@@ -11,6 +11,7 @@ import inferlease
 from inferlease import (
     APIError,
     Balance,
+    Check,
     Client,
     CostEstimate,
     CostGroup,
@@ -121,6 +122,7 @@ async def catalogue(client: Client) -> None:
     balance = await client.account.balance()
     assert_type(balance, Balance)
     assert_type(balance.current_balance, float)
+    assert_type(await client.check_up(), list[Check])
     quote = await client.quote("org/model", hardware_type_id=["NVIDIA_L4_1"], num_workers=2, duration=3600)
     assert_type(quote, Quote)
     assert_type(await client.costs(since=86400, by="model"), list[CostGroup])

@@ -11,6 +11,7 @@ from inferlease import sync
 from inferlease.sync import (
     APIError,
     Balance,
+    Check,
     Client,
     CostEstimate,
     CostGroup,
@@ -121,6 +122,7 @@ def catalogue(client: Client) -> None:
     balance = client.account.balance()
     assert_type(balance, Balance)
     assert_type(balance.current_balance, float)
+    assert_type(client.check_up(), list[Check])
     quote = client.quote("org/model", hardware_type_id=["NVIDIA_L4_1"], num_workers=2, duration=3600)
     assert_type(quote, Quote)
     assert_type(client.costs(since=86400, by="model"), list[CostGroup])

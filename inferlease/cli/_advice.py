@@ -1,0 +1,63 @@
+"""The way out of an error, where its message does not name it: it was written for programs, and a person types."""
+
+from __future__ import annotations
+
+import os
+
+from inferlease.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    InferleaseError,
+    NotFoundError,
+    PaymentRequiredError,
+    RateLimitError,
+    ServerError,
+    StartRefusedError,
+    TransportError,
+    WaitTimeoutError,
+)
+
+__all__ = ["with_advice"]
+
+_ADDRESS = "the address in CORTECS_API_BASE_URL"
+_MODELS = "list models with: inferlease models"
+
+
+def with_advice(error: InferleaseError) -> str:
+    """The error in one line, with what to do about it."""
+    advice = _advice(error)
+    return f"{str(error).rstrip('.')}; {advice}" if advice else str(error)
+
+
+def _advice(error: InferleaseError) -> str:
+    match error:
+        case AuthenticationError():
+            return f"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and {_ADDRESS}"
+        case ConfigurationError() if str(error).startswith("base_url") and "CORTECS_API_BASE_URL" in os.environ:
+            return "mend CORTECS_API_BASE_URL, or unset it"
+        case PaymentRequiredError():
+            return "see: inferlease balance"
+        case StartRefusedError(status=404):
+            return _MODELS
+        case NotFoundError():
+            return _of_unknown(error)
+        case RateLimitError() | ServerError():
+            return "try again later"
+        case TransportError():
+            return f"check the network and {_ADDRESS}: inferlease doctor"
+        case WaitTimeoutError(instance_id=str() as instance_id):
+            return f"inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}"
+        case DecodeError() if error.instance_id is None:
+            return f"check {_ADDRESS}"
+        case APIError() if error.status is not None and error.status < 400:
+            return f"check {_ADDRESS}"
+        case _:
+            return ""
+
+
+def _of_unknown(error: NotFoundError) -> str:
+    if error.instance_id is not None:
+        return "list instances with: inferlease ps --all"
+    return _MODELS if " /models/" in str(error) else f"check {_ADDRESS}"

@@ -1,0 +1,61 @@
+"""`inferlease rm`: instances taken off the list."""
+
+from __future__ import annotations
+
+import click
+
+from inferlease import Client, InferleaseError, NotFoundError
+from inferlease._printing import printable
+from inferlease.cli import _signals
+from inferlease.cli._completion import complete_stopped
+from inferlease.cli._ids import confirm, distinct, each, id_arguments, yes_option
+from inferlease.cli._options import SECONDS
+from inferlease.cli._signals import Interrupts
+from inferlease.cli._terminal import Terminal
+
+__all__ = ["command"]
+
+
+@click.command("rm")
+@id_arguments(complete_stopped)
+@click.option("-f", "--force", is_flag=True, help="Stop what is not stopped, and see it stopped, first.")
+@click.option("--timeout", type=SECONDS, default=120.0, show_default=True, help="At most until one is stopped.")
+@yes_option
+def command(*, instance_ids: tuple[str, ...], force: bool, timeout: float, yes: bool) -> int:
+    """Delete stopped instances.
+
+    One that does not exist is fine. An ID of - stands for those that stdin has, one a line. Exits with 0 only if none
+    is left.
+    """
+    ids, terminal = distinct(instance_ids), Terminal()
+    confirm("stop and delete" if force else "delete", ids, yes=yes)
+
+    async def remove(interrupts: Interrupts) -> int:
+        interrupts.consequence = "what is being deleted may still be"
+        async with Client() as client:
+
+            async def remove_one(instance_id: str) -> None:
+                terminal.say(f"{instance_id}: {await _removed(client, instance_id, force, timeout)}")
+
+            with terminal.bars() as bars:
+                bars.waiting_for("deleting")
+                return (await each(ids, remove_one, terminal))[1]
+
+    return _signals.run(remove, terminal.say)
+
+
+async def _removed(client: Client, instance_id: str, force: bool, timeout: float) -> str:
+    """What became of the instance, in words."""
+    try:
+        instance = await client.instances.get(instance_id)
+    except NotFoundError:
+        return "there is no such instance"
+    if not instance.is_stopped and not force:
+        raise InferleaseError(
+            f"it is {printable(instance.instance_status.status, 30)}, and only what is stopped is deleted: "
+            f"inferlease stop {instance_id}, or --force"
+        )
+    if not instance.is_stopped:
+        await (await instance.stop()).wait_until_stopped(timeout)
+    await instance.delete()
+    return "deleted"

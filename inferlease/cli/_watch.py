@@ -1,0 +1,75 @@
+"""`inferlease watch`: what instances are doing, as it happens."""
+
+from __future__ import annotations
+
+import click
+
+from inferlease import Client, InferleaseError, InstanceEvent
+from inferlease._printing import printable
+from inferlease.cli._client import ask
+from inferlease.cli._ids import distinct, each, id_arguments
+from inferlease.cli._options import in_json
+from inferlease.cli._output import Form, is_terminal, write_line_of_json, write_lines
+from inferlease.cli._terminal import Terminal
+from inferlease.money import duration
+
+__all__ = ["command"]
+
+
+@click.command("watch")
+@id_arguments()
+@click.option(
+    "--until",
+    type=click.Choice(["usable", "stopped"]),
+    default="stopped",
+    show_default=True,
+    help="When to end. Exits with 1 if an instance stops before it is usable.",
+)
+@in_json("A line for each event: instance, state, progress, description, elapsed.")
+def command(*, instance_ids: tuple[str, ...], until: str, form: Form) -> int:
+    """Show what instances are doing, with a bar for each worker, until all are stopped or gone, or Ctrl-C.
+
+    An ID of - stands for those that stdin has, one a line. Where stdout is no terminal, each change is a line with
+    tabs: instance, state, progress, step, seconds.
+    """
+    ids = distinct(instance_ids)
+
+    async def watch(client: Client, terminal: Terminal) -> int:
+        with terminal.bars(several=len(ids) > 1) as bars:
+            shows_bars = form is None and terminal.is_interactive and is_terminal()
+            if shows_bars:
+                bars.waiting_for("looking")
+
+            async def watch_one(instance_id: str) -> None:
+                told = None
+                instance = await client.instances.get(instance_id)
+                async for event in instance.watch():
+                    if form == "json":
+                        write_line_of_json(client.converter.unstructure(event))
+                    elif not shows_bars:
+                        write_lines(["\t".join(_row(event))])
+                    else:
+                        bars.show(event)
+                        if event.state != told:
+                            terminal.say(_sentence(event))
+                            told = event.state
+                    if until == "usable" and event.instance.is_usable:
+                        return
+                if until == "usable":
+                    raise InferleaseError("it stopped before it was usable")
+
+            return (await each(ids, watch_one, terminal))[1]
+
+    return ask(watch)
+
+
+def _row(event: InstanceEvent) -> tuple[str, ...]:
+    progress = "-" if event.progress is None else f"{event.progress:.0%}"
+    step = printable(event.description or "-", 100)
+    return printable(event.instance.instance_id), printable(event.state, 30), progress, step, f"{event.elapsed:.0f}"
+
+
+def _sentence(event: InstanceEvent) -> str:
+    where = f" at {event.instance.base_url}" if event.instance.is_usable else ""
+    after = f" after {duration(event.elapsed)}" if event.elapsed >= 1 else ""
+    return printable(f"{event.instance.instance_id}: {event.state}{after}{where}")

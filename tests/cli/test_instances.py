@@ -1,0 +1,188 @@
+"""`inferlease ps`, `show`, `start`, `restart`, `rm` and `watch`: what each does, beside what every verb has to."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.support import MODEL, Tool, ended, read_until
+from tests.faults import FaultyEmulator, edited, emulated, step
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from inferlease.sync import Client
+
+
+@pytest.fixture
+def account(emulator: FaultyEmulator) -> Iterator[Client]:
+    """What the tool works on, seen from elsewhere."""
+    with emulator.sync_client(poll_interval=0.02) as client:
+        yield client
+
+
+def rows(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def test_ps_leaves_out_what_is_stopped(tool: Tool, account: Client) -> None:
+    live = account.instances.start(MODEL, num_workers=2).wait_until_running().instance_id
+    stopped = account.instances.start(MODEL).stop().instance_id
+    (row,) = rows(tool.run("ps"))
+    assert row[:2] + row[3:] == [live, "running", "2.40 EUR/h", "2 x NVIDIA_L4_1", MODEL]
+    assert [row[:2] for row in rows(tool.run("ps", "-a"))] == [[live, "running"], [stopped, "stopped"]]
+    assert tool.run("ps", "-q").stdout == f"{live}\n"
+
+
+def test_ps_overlooks_nothing_that_it_can_t_read(tool: Tool, emulator: FaultyEmulator, account: Client) -> None:
+    instance = account.instances.start(MODEL)
+    emulator.fault("list", edit=edited(args={"num_workers": "two"}), times=None)
+    for arguments, printed in (("-q",), f"{instance.instance_id}\n"), ((), f"{instance.instance_id}\tunreadable\t"):
+        done = tool.run("ps", *arguments)
+        assert (done.returncode, done.stdout.startswith(printed)) == (1, True)
+        assert done.stderr.startswith("warning: an item of a list cannot be read: instances[0].")
+
+
+def test_ps_goes_on_without_prices(tool: Tool, emulator: FaultyEmulator, account: Client) -> None:
+    account.instances.start(MODEL)
+    emulator.fault("hardware_types", 503, times=None)
+    done = tool.run("ps", hurried=True)
+    assert (done.returncode, done.stderr, rows(done)[0][3]) == (0, "", "-")
+
+
+def test_show_has_every_worker_and_the_address(tool: Tool, emulator: FaultyEmulator, account: Client) -> None:
+    instance = account.instances.start(MODEL, num_workers=2).wait_until_running()
+    emulator.fault("get", edit=edited(workers=[step(5, description="Running"), step(2)]))
+    shown = tool.run("show", instance.instance_id).stdout
+    assert f"base_url  {instance.base_url}\n" in shown
+    assert shown.endswith("worker 1  5/5 Running\nworker 2  2/5 Loading\n")
+
+
+def test_show_tells_what_there_is_beside_what_there_is_not(tool: Tool, account: Client) -> None:
+    instance = account.instances.start(MODEL)
+    done = tool.run("show", "--json", "no-such-id", instance.instance_id)
+    assert [each["instance_id"] for each in json.loads(done.stdout)] == [instance.instance_id]
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_start_prints_the_id_alone(tool: Tool, emulator: FaultyEmulator) -> None:
+    done = tool.run("start", MODEL, "--num-workers", "2", "--hardware-type", "NVIDIA_L40S_1")
+    (instance_id,) = emulator.books().instances
+    assert done.stdout == f"{instance_id}\n"
+    assert done.stderr == f"{instance_id}: started, at most 4.20 EUR/h; stop it with: inferlease stop {instance_id}\n"
+
+
+def test_start_waits_on_demand(tool: Tool, emulator: FaultyEmulator) -> None:
+    done = tool.run("start", MODEL, "--wait")
+    assert ": usable after " in done.stderr.splitlines()[1]
+    started = json.loads(tool.run("start", MODEL, "--wait", "--json").stdout)
+    assert started["instance_status"]["status"] == "running"
+    assert done.stderr.splitlines()[1].split(" at ")[1].startswith("http://127.0.0.1:")
+
+
+@emulated(seconds_per_step=60.0)
+def test_a_wait_that_is_over_tells_how_to_go_on(tool: Tool, emulator: FaultyEmulator) -> None:
+    done = tool.run("start", MODEL, "--wait", "--timeout", "0.3")
+    (instance_id,) = emulator.books().still_billed
+    assert (done.returncode, done.stdout) == (1, f"{instance_id}\n")
+    said = done.stderr.splitlines()[1]
+    assert said.startswith(f"error: {instance_id}: instance {instance_id} is not usable after 0.3 s")
+    assert said.endswith(f"; inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}")
+
+
+@emulated(seconds_per_step=60.0)
+def test_a_wait_that_is_interrupted_tells_what_is_billed(tool: Tool, emulator: FaultyEmulator) -> None:
+    start = tool.start("start", MODEL, "--wait")
+    read_until(start.stdout, "instance-")
+    start.send_signal(signal.SIGINT)
+    code, said = ended(start)
+    (instance_id,) = emulator.books().still_billed
+    assert code == 130
+    told = f"still billed: {instance_id}; stop with: inferlease stop {instance_id}"
+    assert said.splitlines()[-1] == f"SIGINT: ending; {told}"
+
+
+def test_a_start_whose_id_nobody_reads_tells_it(tool: Tool, emulator: FaultyEmulator) -> None:
+    start = tool.start("start", "--quiet", MODEL)
+    assert start.stdout is not None
+    start.stdout.close()
+    start.stdout = None
+    assert start.stderr is not None
+    said = start.stderr.read()
+    (instance_id,) = emulator.books().still_billed
+    assert (start.wait(), said) == (
+        141,
+        f"still billed: {instance_id}; stop with: inferlease stop {instance_id}\n",
+    )
+
+
+def test_restart_starts_what_is_stopped(tool: Tool, emulator: FaultyEmulator, account: Client) -> None:
+    ids = [account.instances.start(MODEL).stop().instance_id for _ in range(2)]
+    done = tool.run("restart", "--yes", "--wait", *ids)
+    assert (done.returncode, done.stdout.splitlines()) == (0, ids)
+    assert sorted(emulator.books().still_billed) == sorted(ids)
+    assert [instance.is_usable for instance in account.instances.list()] == [True, True]
+
+
+def test_rm_refuses_what_runs_and_says_how(tool: Tool, account: Client) -> None:
+    instance = account.instances.start(MODEL)
+    done = tool.run("rm", instance.instance_id)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: {instance.instance_id}: it is {instance.instance_status.status}, and only what is stopped is deleted: "
+        f"inferlease stop {instance.instance_id}, or --force\n"
+    )
+    assert len(account.instances.list()) == 1
+
+
+@emulated(stop_delay=0.3)
+def test_rm_stops_first_on_demand(tool: Tool, emulator: FaultyEmulator, account: Client) -> None:
+    instance = account.instances.start(MODEL)
+    done = tool.run("rm", "--force", instance.instance_id)
+    assert (done.returncode, done.stderr) == (0, f"{instance.instance_id}: deleted\n")
+    assert account.instances.list() == []
+    assert emulator.books().still_billed == []
+
+
+@emulated(seconds_per_step=0.2)
+def test_watch_tells_each_change_until_the_stop(tool: Tool, account: Client) -> None:
+    instance = account.instances.start(MODEL)
+    watch = tool.start("watch", instance.instance_id)
+    seen = read_until(watch.stdout, "running").splitlines()
+    assert [line.split("\t")[0] for line in seen] == [instance.instance_id] * len(seen)
+    assert seen[0].split("\t")[1] == "pending"
+    instance.stop()
+    assert read_until(watch.stdout, "stopped")
+    assert ended(watch) == (0, "")
+
+
+@emulated(seconds_per_step=60.0)
+def test_watch_until_usable_fails_if_it_stops_before(tool: Tool, account: Client) -> None:
+    instance = account.instances.start(MODEL)
+    watch = tool.start("watch", "--until", "usable", instance.instance_id)
+    read_until(watch.stdout, "pending")
+    instance.stop()
+    assert ended(watch) == (1, f"error: {instance.instance_id}: it stopped before it was usable\n")
+
+
+@emulated(seconds_per_step=60.0)
+def test_a_signal_ends_a_watch_without_a_word(tool: Tool, account: Client) -> None:
+    watch = tool.start("watch", "--json", account.instances.start(MODEL).instance_id)
+    (line,) = read_until(watch.stdout, "pending").splitlines()
+    assert json.loads(line)["state"] == "pending"
+    watch.send_signal(signal.SIGINT)
+    assert ended(watch) == (130, "")
+
+
+@emulated(seconds_per_step=0.2)
+def test_a_person_who_watches_sees_a_bar_for_each_worker_of_each(tool: Tool, account: Client) -> None:
+    ids = [account.instances.start(MODEL, num_workers=2).instance_id for _ in range(2)]
+    watch = tool.start_at_terminal("watch", "--until", "usable", *ids)
+    assert watch.wait() == 0
+    bars = {line.partition(" ━")[0] for line in watch.lines() if " ━" in line}
+    assert {f"{instance_id} {number}" for instance_id in ids for number in (1, 2)} <= bars
+    assert all(f"{instance_id}: running" in watch.shown for instance_id in ids)

@@ -1,0 +1,143 @@
+"""What a person reads: tables on wide and narrow terminals, without colour, and the way out of each error."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferlease import errors
+from inferlease.cli import _output
+from inferlease.cli._advice import with_advice
+from tests.cli.support import MODEL, Tool
+
+if TYPE_CHECKING:
+    import os
+
+    from tests.faults import FaultyEmulator
+
+ADDRESS = "address in CORTECS_API_BASE_URL"
+TITLES = ("id", "state", "model")
+ROWS = [("instance-1", "running", "org/a-model-with-a-long-name"), ("instance-2", "stopped", "-")]
+
+
+def shown(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    def size() -> os.terminal_size:
+        import os
+
+        return os.terminal_size((width, 24))
+
+    monkeypatch.setattr(_output, "is_terminal", lambda: True)
+    monkeypatch.setattr(shutil, "get_terminal_size", size)
+    _output.write_table(TITLES, ROWS, folds=("model",))
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (
+            49,
+            [
+                "id          state    model",
+                "instance-1  running  org/a-model-with-a-long-name",
+                "instance-2  stopped  -",
+            ],
+        ),
+        (
+            40,
+            [
+                "id          state    model",
+                "instance-1  running  org/a-model-with-a-",
+                "                     long-name",
+                "instance-2  stopped  -",
+            ],
+        ),
+        (
+            30,
+            [
+                "id          state",
+                "  model",
+                "instance-1  running",
+                "  org/a-model-with-a-long-name",
+                "instance-2  stopped",
+            ],
+        ),
+        (
+            15,
+            [
+                "instance-1",
+                "  state running,",
+                "  model org/a-model-with-a-long-name",
+                "instance-2",
+                "  state stopped",
+            ],
+        ),
+    ],
+)
+def test_a_table_fits_and_breaks_no_id(
+    width: int, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shown(width, monkeypatch, capsys) == lines
+
+
+@pytest.mark.parametrize("verb", ["models", "hardware", "ps", "leases", "doctor"])
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_what_is_shown_is_no_wider_than_the_terminal(
+    tool: Tool, emulator: FaultyEmulator, verb: str, columns: int
+) -> None:
+    with emulator.sync_client() as client:
+        instance = client.instances.start(MODEL)
+    _, terminal = tool.show(verb, columns=columns)
+    # A word that is wider than the terminal is not broken, so that it can be copied.
+    lines = [line.strip() for line in terminal.lines() if " " in line.strip()]
+    assert [line for line in lines if len(line) > columns and "/" not in line] == []
+    assert (instance.instance_id in terminal.shown) is (verb in ("ps", "leases"))
+
+
+@pytest.mark.parametrize("verb", [("start", MODEL, "--wait"), ("models",), ("doctor",)], ids=" ".join)
+def test_without_colour_there_is_none(tool: Tool, verb: tuple[str, ...]) -> None:
+    code, terminal = tool.show(*verb, NO_COLOR="1")
+    assert code == 0
+    assert "\x1b[3" not in terminal.shown
+    assert "\x1b[9" not in terminal.shown
+
+
+def test_an_ascii_terminal_is_written_to_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _output._encodable("Mél — café", "ascii") == r"M\xe9l \u2014 caf\xe9"
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (errors.TransportError("no answer."), f"; check the network and the {ADDRESS}: inferlease doctor"),
+        (errors.NotFoundError("GET /user/balance was answered 404", status=404), f"; check the {ADDRESS}"),
+        (errors.DecodeError("no JSON", path=""), "; check the address in CORTECS_API_BASE_URL"),
+        (errors.APIError("moved", status=302), "; check the address in CORTECS_API_BASE_URL"),
+        (errors.PaymentRequiredError("no money", status=402), "; see: inferlease balance"),
+        (errors.RateLimitError("slower", status=429), "; try again later"),
+        (errors.StartRefusedError("no such model", status=404), "; list models with: inferlease models"),
+        (errors.LedgerError("mend the folder"), ""),
+        (errors.OutcomeUnknownError("stop it with: inferlease stop a"), ""),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_an_error_names_the_way_out(error: errors.InferleaseError, advice: str) -> None:
+    message = str(error).rstrip(".") if advice else str(error)
+    assert with_advice(error) == message + advice
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("http://127.0.0.1:1", "; check the network and the address in CORTECS_API_BASE_URL: inferlease doctor\n"),
+        ("{origin}/no-api", "; check the address in CORTECS_API_BASE_URL\n"),
+        ("http://example.com", "; mend CORTECS_API_BASE_URL, or unset it\n"),
+        ("nonsense", "; mend CORTECS_API_BASE_URL, or unset it\n"),
+    ],
+)
+def test_an_address_that_may_be_wrong_is_named(tool: Tool, emulator: FaultyEmulator, address: str, advice: str) -> None:
+    origin = emulator.base_url.removesuffix("/api/v1")
+    done = tool.run("ps", hurried=True, CORTECS_API_BASE_URL=address.format(origin=origin))
+    assert (done.returncode, done.stderr.count("\n"), done.stderr.endswith(advice)) == (1, 1, True), done.stderr
