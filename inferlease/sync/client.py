@@ -11,7 +11,7 @@ from typing import Self
 from cattrs import Converter
 
 from inferlease import client as _async
-from inferlease.instances import OnProgress
+from inferlease._port import OnProgress
 from inferlease.ledger import LedgerPlace
 from inferlease.money import CostGroup, GroupBy, Quote
 
