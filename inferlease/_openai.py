@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,21 @@ class OpenAIClients:
         self._transport = transport
         self._key = key
 
-    def asynchronous(self, state: InstanceState) -> AsyncOpenAI:
-        """Raises ConfigurationError where the package, the key or a fit `base_url` is missing."""
+    def check(self) -> None:
+        """Raises ConfigurationError where the package or the key is missing."""
+        _package()
+        self._key.resolve()
+
+    def asynchronous(self, state: InstanceState, *, pooled: bool = True) -> AsyncOpenAI:
+        """Raises ConfigurationError where the package, the key or a fit `base_url` is missing.
+
+        Without `pooled` no connection outlives its request: one loop after another may use the client.
+        """
         openai, settings = _package(), self._settings(state)
-        made: AsyncOpenAI = openai.AsyncOpenAI(
-            **settings, http_client=openai.DefaultAsyncHttpxClient(**self._way_to(settings["base_url"]))
-        )
+        way = self._way_to(settings["base_url"])
+        if not pooled:
+            way["limits"] = type(openai.DEFAULT_CONNECTION_LIMITS)(max_keepalive_connections=0)
+        made: AsyncOpenAI = openai.AsyncOpenAI(**settings, http_client=openai.DefaultAsyncHttpxClient(**way))
         return made
 
     def synchronous(self, state: InstanceState) -> OpenAI:
@@ -58,9 +68,14 @@ class OpenAIClients:
 
     def _way_to(self, base_url: str) -> dict[str, Any]:
         """How the client itself gets there: by its proxy, with its certificates, and no further."""
-        context = self._transport.ssl if self._transport.ssl is not None else ssl.create_default_context()
+        context = self._transport.ssl if self._transport.ssl is not None else _usual_context()
         proxy = self._transport.proxy_to(URL(base_url))
         return {"proxy": proxy, "verify": context, "trust_env": False, "follow_redirects": False}
+
+
+@cache  # reading all authorities of the system takes its time
+def _usual_context() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _package() -> ModuleType:

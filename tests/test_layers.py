@@ -55,7 +55,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lease": ("_guard_process", "_guarded", "guard", "lease"),
     "composition": ("client", "_guardian"),
     "facade": ("sync",),
-    "users": ("emulator", "cli", "pytest_plugin"),
+    "users": ("emulator", "cli", "integrations", "pytest_plugin"),
     "build time": ("_tools",),
 }
 """Lowest layer first; a name is a module or a subpackage of `inferlease`."""

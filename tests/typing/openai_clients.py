@@ -1,5 +1,5 @@
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
-"""What the extra `openai` adds to both APIs, as a user writes it: checked where that package is installed, never run."""
+"""What the extra `openai` adds to both APIs, as a user writes it: checked where it is installed, never run."""
 
 from __future__ import annotations
 
