@@ -17,11 +17,19 @@ nox.options.sessions = ["lint", "types", "typing_api", "tests"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 PEERS = ["httpx", "requests", "cortecs-py==0.1.2", "pydantic", "msgspec"]
 DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
+# What the fixtures of all tests need; and the tests that run with either major version of the package `openai`.
+FIXTURES = ("aioresponses", "blockbuster", "hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
+OPENAI = ["tests/test_openai.py", "tests/emulator/test_inference.py"]
+
+
+def fidelity(*names: str) -> list[str]:
+    """The files of tests that need what only a session has; a plain run leaves out their folder."""
+    return [f"tests/fidelity/test_{name}.py" for name in names]
 
 
 def pinned(*names: str) -> list[str]:
     """The requirements of the `dev` extra that are for one of `names`."""
-    return [line for line in DEV if re.split(r"\W", line)[0] in names]
+    return [line for line in DEV if re.split(r"[^\w-]", line)[0] in names]
 
 
 def python_of(session: nox.Session) -> str:
@@ -89,6 +97,24 @@ def chaos(session: nox.Session) -> None:
     session.run("pytest", "tests/chaos", "--storm=full", "-rP")
     for load in (("cycles", "--seed", "1"), ("kill",), ("signals", "--seed", "1")):
         session.run("python", "-m", "tests.chaos.run", *load, "--world", "cortecs")
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """Drive the emulator with clients that nobody here wrote: `cortecs-py`, `openai` 2, LangChain and its suite."""
+    session.install(".[langchain]", *pinned(*FIXTURES), "cortecs-py==0.1.2", "openai==2.*", "langchain-tests>=1.1")
+    session.run("pytest", "--asyncio-mode=auto", "--disable-recording", *OPENAI, *fidelity("cortecs_py", "langchain"))
+
+
+@nox.session
+def schemas(session: nox.Session) -> None:
+    """Compare the emulator and the decoder with the OpenAPI document, 200 examples each; and `openai` 3 with both.
+
+    The short form: `nox -s schemas -- --hypothesis-profile=documented-short`.
+    """
+    session.install(".", *pinned(*FIXTURES), "openai==3.*", "schemathesis==4.*", "jsonschema==4.*")
+    profile = "--hypothesis-profile=documented"
+    session.run("pytest", "-rP", "--timeout=600", profile, *OPENAI, *fidelity("openapi", "schemas"), *session.posargs)
 
 
 @nox.session

@@ -95,6 +95,13 @@ async def test_the_default_context_is_at_most_32000_tokens(api: Api) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_whole_number_may_be_written_as_a_fraction(api: Api) -> None:
+    instance = await api.start(num_workers=2.0, context_length=9000.0)
+    assert (instance["instance_args"]["num_workers"], instance["instance_args"]["context_length"]) == (2, 9000)
+    assert len(instance["worker_statuses"]) == 2
+
+
+@pytest.mark.asyncio
 async def test_a_start_takes_every_argument(api: Api) -> None:
     arguments = {
         "model_id": "meta-llama--Llama-3.1-8B-Instruct",
@@ -124,6 +131,7 @@ async def test_a_start_takes_every_argument(api: Api) -> None:
         ({"num_workers": 9}, 400),
         ({"num_workers": "2"}, 400),
         ({"num_workers": True}, 400),
+        ({"num_workers": 2.5}, 400),
         ({"context_length": 0}, 400),
         ({"context_length": 16_385}, 400),
         ({"billing_interval": "per_day"}, 400),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +18,7 @@ from inferlease import ConfigurationError, InvalidArgumentError
 from inferlease.emulator import Emulator, expected_answer
 from inferlease.emulator.inference import INFERENCE_KEY
 from inferlease.integrations.langchain import LeasedChatModel
+from tests.processes import environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -155,3 +159,11 @@ def test_without_langchain_the_error_names_the_extra(emulator: Emulator, monkeyp
     monkeypatch.setitem(sys.modules, "langchain_openai", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'inferlease\[langchain\]'"):
         leased(emulator.sync_client())
+
+
+def test_what_its_page_shows_runs(emulator: Emulator) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```py\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    command = [sys.executable, "-W", "error", "-c", code]
+    answer = subprocess.check_output(command, env=environment(emulator), text=True, timeout=50)
+    assert answer.strip() == expected_answer("Say hello.")
