@@ -102,7 +102,9 @@ def chaos(session: nox.Session) -> None:
 @nox.session
 def clients(session: nox.Session) -> None:
     """Drive the emulator with clients that nobody here wrote: `cortecs-py`, `openai` 2, LangChain and its suite."""
-    session.install(".[langchain]", *pinned(*FIXTURES), "cortecs-py==0.1.2", "openai==2.*", "langchain-tests>=1.1")
+    session.install(
+        "-e", ".[langchain]", *pinned(*FIXTURES), "cortecs-py==0.1.2", "openai==2.*", "langchain-tests>=1.1"
+    )
     session.run("pytest", "--asyncio-mode=auto", "--disable-recording", *OPENAI, *fidelity("cortecs_py", "langchain"))
 
 
@@ -112,7 +114,7 @@ def schemas(session: nox.Session) -> None:
 
     The short form: `nox -s schemas -- --hypothesis-profile=documented-short`.
     """
-    session.install(".", *pinned(*FIXTURES), "openai==3.*", "schemathesis==4.*", "jsonschema==4.*")
+    session.install("-e", ".", *pinned(*FIXTURES), "openai==3.*", "schemathesis==4.*", "jsonschema==4.*")
     profile = "--hypothesis-profile=documented"
     session.run("pytest", "-rP", "--timeout=600", profile, *OPENAI, *fidelity("openapi", "schemas"), *session.posargs)
 

@@ -40,7 +40,7 @@ hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True, max
 # The two forms of what compares with a document: `nox -s schemas`.
 hypothesis.settings.register_profile("documented", deadline=None, print_blob=True, max_examples=200)
 hypothesis.settings.register_profile(
-    "documented-short", deadline=None, print_blob=True, derandomize=True, max_examples=10
+    "documented-short", deadline=None, print_blob=True, derandomize=True, max_examples=6
 )
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
