@@ -17,11 +17,19 @@ nox.options.sessions = ["lint", "types", "typing_api", "docs", "tests"]
 PYTHONS = ["3.11", "3.12", "3.13"]
 PEERS = ["httpx", "requests", "cortecs-py==0.1.2", "pydantic", "msgspec"]
 DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["dev"]
+# What the fixtures of all tests need; and the tests that run with either major version of the package `openai`.
+FIXTURES = ("aioresponses", "blockbuster", "hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
+OPENAI = ["tests/test_openai.py", "tests/emulator/test_inference.py"]
+
+
+def fidelity(*names: str) -> list[str]:
+    """The files of tests that need what only a session has; a plain run leaves out their folder."""
+    return [f"tests/fidelity/test_{name}.py" for name in names]
 
 
 def pinned(*names: str) -> list[str]:
     """The requirements of the `dev` extra that are for one of `names`."""
-    return [line for line in DEV if re.split(r"\W", line)[0] in names]
+    return [line for line in DEV if re.split(r"[^\w-]", line)[0] in names]
 
 
 def python_of(session: nox.Session) -> str:
@@ -50,12 +58,19 @@ def types(session: nox.Session) -> None:
 def typing_api(session: nox.Session) -> None:
     """Check a user's code against the package as it is installed, outside this folder."""
     session.install(".", *pinned("mypy"), "pyright[nodejs]")
-    files = [path.name for path in Path("tests/typing").glob("*.py")]
-    copies = [shutil.copy(f"tests/typing/{name}", session.create_tmp()) for name in files]
-    session.chdir(Path(copies[0]).parent)
-    session.run("mypy", "--strict", *files)
-    session.run("pyright", "--pythonpath", python_of(session), *files)
-    session.run("pyright", "--pythonpath", python_of(session), "--verifytypes", "inferlease", "--ignoreexternal")
+    project, folder = Path.cwd(), Path(session.create_tmp())
+    copies = [Path(shutil.copy(path, folder)).name for path in (project / "tests" / "typing").glob("*.py")]
+    session.chdir(folder)
+
+    def check(*files: str) -> None:
+        session.run("mypy", "--strict", *files)
+        session.run("pyright", "--pythonpath", python_of(session), *files)
+        session.run("pyright", "--pythonpath", python_of(session), "--verifytypes", "inferlease", "--ignoreexternal")
+
+    # What an extra's types are made of is there in the second round only.
+    check(*(name for name in copies if name != "openai_clients.py"))
+    session.install(f"{project}[openai]")
+    check(*copies)
 
 
 @nox.session
@@ -89,6 +104,26 @@ def chaos(session: nox.Session) -> None:
     session.run("pytest", "tests/chaos", "--storm=full", "-rP")
     for load in (("cycles", "--seed", "1"), ("kill",), ("signals", "--seed", "1")):
         session.run("python", "-m", "tests.chaos.run", *load, "--world", "cortecs")
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """Drive the emulator with clients that nobody here wrote: `cortecs-py`, `openai` 2, LangChain and its suite."""
+    session.install(
+        "-e", ".[langchain]", *pinned(*FIXTURES), "cortecs-py==0.1.2", "openai==2.*", "langchain-tests>=1.1"
+    )
+    session.run("pytest", "--asyncio-mode=auto", "--disable-recording", *OPENAI, *fidelity("cortecs_py", "langchain"))
+
+
+@nox.session
+def schemas(session: nox.Session) -> None:
+    """Compare the emulator and the decoder with the OpenAPI document, 200 examples each; and `openai` 3 with both.
+
+    The short form: `nox -s schemas -- --hypothesis-profile=documented-short`.
+    """
+    session.install("-e", ".", *pinned(*FIXTURES), "openai==3.*", "schemathesis==4.*", "jsonschema==4.*")
+    profile = "--hypothesis-profile=documented"
+    session.run("pytest", "-rP", "--timeout=600", profile, *OPENAI, *fidelity("openapi", "schemas"), *session.posargs)
 
 
 @nox.session

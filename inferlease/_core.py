@@ -20,6 +20,7 @@ from ._keeper import Job, Jobs
 from ._late import LateStarts
 from ._limits import Limits
 from ._lookup import Lookup
+from ._openai import OpenAIClients
 from ._order import NO_LIMITS
 from ._pending import PendingStart
 from ._probe import Probe
@@ -53,6 +54,7 @@ class Core:
     late: LateStarts
     reaps: bool  # what killed processes have left, once, in the background
     probe: Probe
+    openai: OpenAIClients
     jobs: Jobs
     held: set[PendingStart] = field(factory=set[PendingStart])  # neither handed over nor undone
 

@@ -140,10 +140,14 @@ class Transport:
 
     async def fetch(self, url: str, headers: dict[str, str], deadline: float) -> Outcome:
         """GET an absolute URL, such as an instance's; `headers` has to be fit for whoever is there."""
-        proxy = _proxy_for(URL(url), self._proxy_option)
+        proxy = self.proxy_to(URL(url))
         return await self._attempt(
             "GET", url, data=None, headers=headers, proxy=proxy, deadline=deadline, progress=None
         )
+
+    def proxy_to(self, url: URL) -> str | None:
+        """The proxy by which `url` is reached, if by any; raises ConfigurationError if it is not usable."""
+        return _proxy_for(url, self._proxy_option)
 
     async def _attempt(
         self,

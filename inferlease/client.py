@@ -28,6 +28,8 @@ from ._keeper import Job, Jobs
 from ._late import LateStarts
 from ._limits import checked_limits
 from ._lookup import Lookup
+from ._openai import OpenAIClients
+from ._port import OnProgress
 from ._printing import printable
 from ._probe import Probe
 from ._reconcile import Reconciler
@@ -38,7 +40,7 @@ from ._transport import Transport, require_asyncio
 from .account import Account
 from .guard import Guard
 from .hardware_types import HardwareTypes
-from .instances import Instances, OnProgress
+from .instances import Instances
 from .lease import Lease, LeaseOptions
 from .leases import Leases
 from .ledger import LedgerPlace, StartRecord, now
@@ -150,6 +152,7 @@ class Client:
         jobs = Jobs()
         remembered = AsyncLedger(ledger, self._transport.base_url, lambda: exchange.account()[0])
         late = LateStarts(lookup, remembered, releaser, announcer, jobs)
+        key = InferenceKey(inference_key)
         self._core = Core(
             exchange=exchange,
             converter=self.converter,
@@ -173,7 +176,8 @@ class Client:
             ledger=remembered,
             late=late,
             reaps=reap,
-            probe=Probe(self._transport, InferenceKey(inference_key)),
+            probe=Probe(self._transport, key),
+            openai=OpenAIClients(self._transport, key),
             jobs=jobs,
         )
         self.instances: Instances = Instances(self._core)

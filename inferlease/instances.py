@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import ClassVar, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from attrs import define
 
@@ -14,6 +14,7 @@ from ._core import Core
 from ._cost import Meter
 from ._ensure import choose
 from ._lookup import decode_ids
+from ._port import OnProgress, Port
 from ._protocol import Action
 from ._spec import resolve
 from ._wait import Wait, watch
@@ -21,30 +22,12 @@ from .errors import DetachedInstanceError
 from .money import CostEstimate
 from .objects import InstanceArgs, InstanceEvent, InstanceState
 
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
 __all__ = ["Instance", "Instances"]
 
-OnProgress: TypeAlias = Callable[[InstanceEvent], object]
 Ids: TypeAlias = list[str]
-
-
-class _Port(Protocol):
-    """What an instance needs of the client that it belongs to."""
-
-    async def _read(self, instance: Instance) -> None: ...
-    async def _stop(self, instance_id: str) -> InstanceState | None: ...
-    async def _restart(self, instance_id: str) -> tuple[InstanceState, Meter]: ...
-    async def _delete(self, instance_id: str) -> None: ...
-    async def _wait_until_running(
-        self,
-        instance: Instance,
-        *,
-        timeout: float,
-        stall_timeout: float | None,
-        probe: bool,
-        on_progress: OnProgress | None,
-    ) -> None: ...
-    async def _wait_until_stopped(self, instance: Instance, timeout: float) -> None: ...
-    def _watch(self, instance: Instance) -> AsyncGenerator[InstanceEvent, None]: ...
 
 
 @define(slots=False, eq=False, repr=False)
@@ -58,7 +41,7 @@ class Instance(InstanceState):
     _meter: ClassVar[Meter | None] = None
 
     # What is bound is no attrs attribute: it takes no part in equality, repr, pickling or unstructuring.
-    def _bind(self, port: _Port, meter: Meter | None) -> Self:
+    def _bind(self, port: Port[Instance], meter: Meter | None) -> Self:
         self.__dict__["_port"] = port
         self.__dict__["_meter"] = meter
         return self
@@ -76,8 +59,8 @@ class Instance(InstanceState):
         """
         return self._meter.estimate() if self._meter is not None else None
 
-    def _client(self) -> _Port:
-        port: _Port | None = self.__dict__.get("_port")
+    def _client(self) -> Port[Instance]:
+        port: Port[Instance] | None = self.__dict__.get("_port")
         if port is None:
             raise DetachedInstanceError(
                 f"instance {self.instance_id} belongs to no client: get it with client.instances.get(id)",
@@ -194,12 +177,27 @@ class Instance(InstanceState):
             async for event in events:
                 yield event
 
+    def openai(self) -> AsyncOpenAI:
+        """A client of the `openai` package for this instance, with the key for inference; needs the extra `openai`.
+
+        It goes by the proxy and the certificates of this client. It is yours to close.
+
+        Example:
+            async with instance.openai() as llm:
+                print(await llm.models.list())
+
+        Raises:
+            ConfigurationError: The key, `base_url` or the package is missing; or the key would travel in the clear.
+        """
+        return self._client()._openai.asynchronous(self)
+
 
 class Instances:
     """The instances of the account."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._openai = core.openai
 
     async def start(
         self,

@@ -14,10 +14,11 @@ from ._capacity_wait import CapacityWait
 from ._core import Core
 from ._limits import Holder, Interruption, Limits
 from ._pending import PendingStart
+from ._port import OnProgress
 from ._transport import require_asyncio
 from .errors import InferleaseError, LeaseLimitError, NoCapacityError, WaitTimeoutError
 from .guard import require_possible
-from .instances import Instance, Instances, OnProgress
+from .instances import Instance, Instances
 from .money import Receipt
 from .objects import InstanceArgs, InstanceState
 

@@ -37,6 +37,11 @@ hypothesis.settings.register_profile("local", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 # The long form of the tests that search for faults: `nox -s fuzz`.
 hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True, max_examples=1000)
+# The two forms of what compares with a document: `nox -s schemas`.
+hypothesis.settings.register_profile("documented", deadline=None, print_blob=True, max_examples=200)
+hypothesis.settings.register_profile(
+    "documented-short", deadline=None, print_blob=True, derandomize=True, max_examples=6
+)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 

@@ -17,7 +17,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "data": ("_keeper", "_sigterm", "_names", "_printing", "_mapping", "objects", "money"),
     "errors": ("errors",),
     "decisions": ("_plans", "_convert", "_requests", "_spec", "_protocol", "_retry", "_watch", "_wait"),
-    "exchange": ("_auth", "_transport", "_probe", "_exchange"),
+    "exchange": ("_auth", "_transport", "_probe", "_openai", "_exchange"),
     "safety": (
         "ledger",
         "_journal_lines",
@@ -47,6 +47,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "_pending",
         "_ensure",
         "_core",
+        "_port",
         "_checkup",
     ),
     "resources": ("instances", "models", "hardware_types", "account", "leases"),
@@ -54,7 +55,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lease": ("_guard_process", "_guarded", "guard", "lease"),
     "composition": ("client", "_overdue", "_guardian"),
     "facade": ("sync",),
-    "users": ("emulator", "cli", "pytest_plugin"),
+    "users": ("emulator", "cli", "integrations", "pytest_plugin"),
     "build time": ("_tools",),
 }
 """Lowest layer first; a name is a module or a subpackage of `inferlease`."""

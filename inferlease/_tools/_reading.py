@@ -58,12 +58,18 @@ class Module:
     source: str
     tree: ast.Module = field(init=False)
     origins: dict[str, tuple[int, str]] = field(default_factory=dict)
+    for_checkers: set[str] = field(default_factory=set)  # what only `TYPE_CHECKING` imports, such as an extra's types
 
     def __post_init__(self) -> None:
         self.tree = ast.parse(self.source)
         for node in self.tree.body:
             if isinstance(node, ast.ImportFrom):
-                self.origins |= {alias.name: (node.level, node.module or "") for alias in node.names}
+                self.origins |= _imported(node)
+            elif isinstance(node, ast.If) and self.text(node.test) == "TYPE_CHECKING":
+                for each in node.body:
+                    names = _imported(each) if isinstance(each, ast.ImportFrom) else {}
+                    self.origins |= names
+                    self.for_checkers |= names.keys()
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 self.origins[node.target.id] = (1, self.name)
             elif isinstance(node, ast.ClassDef):
@@ -87,6 +93,10 @@ class Module:
             level, home = self.origins.get(name, (0, ""))
             if not (hasattr(builtins, name) or name in SHARED or (level == 1 and home in SHARED_MODULES)):
                 raise self.unknown(node, f"no rule for the type {text}")
+
+
+def _imported(node: ast.ImportFrom) -> dict[str, tuple[int, str]]:
+    return {alias.name: (node.level, node.module or "") for alias in node.names}
 
 
 def attributes(docstring: str) -> Iterator[tuple[str, str]]:

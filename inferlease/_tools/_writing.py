@@ -22,6 +22,9 @@ CONVERSIONS = {name: f"{name}._of" for name in HOME} | {
 }
 CALLBACKS = {"OnProgress | None": "_bridge.in_caller"}
 ITERATORS = {"AsyncIterator": "Iterator"}
+# Classes of another package that come in pairs: the other one, and what makes it.
+TWINS = {"AsyncOpenAI": ("OpenAI", "self._inner._client()._openai.synchronous(self._inner)")}
+REPLACED = ITERATORS | {name: twin for name, (twin, _) in TWINS.items()}
 RENAMED = {"__aenter__": "__enter__", "__aexit__": "__exit__"}
 # What the facade's base has by hand, or what the object that it stands for does.
 NOT_MIRRORED = {"__del__", "__eq__", "__getstate__", "__init__", "__repr__"}
@@ -33,6 +36,7 @@ class Output:
 
     lines: list[str] = field(default_factory=list)
     used: dict[str, tuple[int, str]] = field(default_factory=dict)
+    for_checkers: set[str] = field(default_factory=set)
 
     def add(self, depth: int, *lines: str) -> None:
         self.lines += [("    " * depth + line).rstrip() for line in lines]
@@ -52,7 +56,9 @@ class Output:
                     if part.id not in module.origins:
                         raise module.unknown(part, f"where {part.id} comes from is not known")
                     origin = (1, HOME[part.id]) if part.id in HOME else module.origins[part.id]
-                    self.used[ITERATORS.get(part.id, part.id)] = origin
+                    name = REPLACED.get(part.id, part.id)
+                    self.used[name] = origin
+                    self.for_checkers |= {name} if part.id in module.for_checkers else set()
 
     def call(self, head: str, function: str, arguments: list[str]) -> None:
         """`head` and a call in the body of a method, broken into lines as the formatter does."""
@@ -176,7 +182,7 @@ class ClassWriter:
         text = text[text.index("def ") :]
         text = text.replace(f"def {function.name}", f"def {RENAMED.get(function.name, function.name)}", 1)
         returns = self.module.text(function.returns)
-        for name, replacement in ITERATORS.items():
+        for name, replacement in REPLACED.items():
             text = text.replace(f"-> {returns}", f"-> {returns.replace(name, replacement)}")
         self.out.add(1, "", *(line.removeprefix("    ") for line in text.splitlines()))
 
@@ -206,6 +212,8 @@ class ClassWriter:
             if passed:
                 raise self.module.unknown(function, f"arguments of the iterator {function.name}")
             self.out.add(2, f"return _bridge.iterate({inner})")
+        elif returns in TWINS and not passed:
+            self.out.add(2, f"return {TWINS[returns][1]}")
         elif isinstance(function, ast.FunctionDef):
             convert = self._conversion(function.returns)
             self.out.call("inner = " if convert else "return ", inner, passed)

@@ -24,7 +24,10 @@ def _header(name: str) -> str:
 
 def _imports(module: Module, body: Output) -> list[str]:
     found: dict[tuple[int, str], list[str]] = {}
-    for name, (level, home) in sorted(body.used.items(), key=lambda each: (not each[0].isupper(), each[0])):
+    used = {name: origin for name, origin in body.used.items() if name not in body.for_checkers}
+    if body.for_checkers:
+        used["TYPE_CHECKING"] = (0, "typing")
+    for name, (level, home) in sorted(used.items(), key=lambda each: (not each[0].isupper(), each[0])):
         if name in HOME and HOME[name] != module.name:
             found.setdefault((1, home), []).append(name)
         elif name not in HOME:
@@ -42,7 +45,10 @@ def _imports(module: Module, body: Output) -> list[str]:
         [lines[origin] for origin in sorted(set(lines) - standard - package - beside)],
         [f"from inferlease import {module.name} as _async", *(lines[origin] for origin in sorted(package))],
         [f"from . import {', '.join(bases)}", *(lines[origin] for origin in sorted(beside))],
+        [f"    from {body.used[name][1]} import {name}" for name in sorted(body.for_checkers)],
     ]
+    if body.for_checkers:
+        groups[-1].insert(0, "if TYPE_CHECKING:")
     return "\n\n".join("\n".join(group) for group in groups if group).splitlines()
 
 

@@ -12,11 +12,13 @@ from inferlease.emulator.books import Books
 from inferlease.emulator.gate import Gate
 from inferlease.emulator.holds import Operation
 from inferlease.emulator.inference import Inference
+from inferlease.emulator.openapi import document
 from inferlease.emulator.provisioning import Provisioning
 from inferlease.emulator.replies import Handler, InferenceRefusal, Refusal
 
 API = "/api/v1"
 INFERENCE = "/inference"
+ONE_INSTANCE = "/instances/{instance_id:(?!(?:start|restart|stop|stop-all|delete-all)$)[^{}/]+}"
 
 _LARGEST_REQUEST = 64 * 2**20
 # Requests under way at the end get a moment to finish by themselves; aiohttp reads 0 as "for ever".
@@ -42,10 +44,9 @@ def build_app(
     add_call("restart", "POST", "/instances/restart", provisioning.restart)
     add_call("stop", "POST", "/instances/stop", provisioning.stop)
     add_call("stop_all", "POST", "/instances/stop-all", provisioning.stop_all)
-    # Ahead of the single instance, whose path fits too.
     add_call("delete_all", "DELETE", "/instances/delete-all", provisioning.delete_all)
-    add_call("delete", "DELETE", "/instances/{instance_id}", provisioning.delete)
-    add_call("get", "GET", "/instances/{instance_id}", provisioning.get)
+    add_call("delete", "DELETE", ONE_INSTANCE, provisioning.delete)
+    add_call("get", "GET", ONE_INSTANCE, provisioning.get)
     add_call("models", "GET", "/models/", provisioning.models, public=True)
     add_call("model", "GET", "/models/{model_id}", provisioning.model, public=True)
     add_call("hardware_types", "GET", "/hardware-types/", provisioning.hardware_types, public=True)
@@ -55,7 +56,11 @@ def build_app(
     async def show_books(_request: web.Request) -> web.Response:
         return web.Response(body=_books_as_json(books()), content_type="application/json")
 
+    async def show_document(request: web.Request) -> web.Response:
+        return web.json_response(document(str(request.url.with_path(API).with_query(None))))
+
     app.router.add_get("/emulator/books", show_books)
+    app.router.add_get(API + "/openapi.json", show_document)
     return app
 
 
@@ -104,4 +109,5 @@ async def _errors_as_json(
     except web.HTTPException as error:
         refusal_type = InferenceRefusal if request.path.startswith(INFERENCE) else Refusal
         refusal = refusal_type(error.status, error.reason)
-        return web.json_response(refusal.content(), status=refusal.status)
+        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return web.json_response(refusal.content(), status=refusal.status, headers=allow)

@@ -340,9 +340,10 @@ def _whole_number(request: Mapping[str, object], name: str, *, most: int, defaul
     value = request.get(name)
     if value is None:
         return default
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+    # In JSON, 2.0 is a whole number too.
+    if isinstance(value, bool) or not isinstance(value, int | float) or value not in range(1, most + 1):
         raise Refusal(400, f"'{name}' must be a whole number from 1 to {most}.")
-    return value
+    return int(value)
 
 
 def _one_of(request: Mapping[str, object], name: str, choices: Iterable[str]) -> str:

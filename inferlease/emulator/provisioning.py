@@ -16,6 +16,9 @@ from inferlease.emulator.replies import LEFT_OPEN, Handler, Refusal, Reply, json
 CLIENT_ID = "emulator"
 CLIENT_SECRET = "emulator"
 
+# As `cortecs-py` writes them, too.
+FORCE_WORDS = {"true": True, "false": False, "True": True, "False": False}
+
 # Seconds after which a client that was refused for its token has given up.
 _REPLAYED_WITHIN = 30.0
 
@@ -167,9 +170,9 @@ class Provisioning:
 
     async def delete_all(self, request: web.Request) -> Reply:
         force = request.query.get("force_deletion", "false")
-        if force not in ("true", "false"):
+        if force not in FORCE_WORDS:
             raise Refusal(400, "'force_deletion' must be 'true' or 'false'.")
-        return Reply.json({"instance_ids": self._fleet.delete_all(force=force == "true")})
+        return Reply.json({"instance_ids": self._fleet.delete_all(force=FORCE_WORDS[force])})
 
     async def models(self, _request: web.Request) -> Reply:
         return Reply.json({"models": [model.preview() for model in MODELS.values()]})

@@ -11,8 +11,8 @@ from typing import Self
 from cattrs import Converter
 
 from inferlease import client as _async
+from inferlease._port import OnProgress
 from inferlease.client import Checks
-from inferlease.instances import OnProgress
 from inferlease.ledger import LedgerPlace
 from inferlease.money import CostGroup, GroupBy, Quote
 

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from inferlease import instances as _async
 from inferlease._convert import Listing
-from inferlease.instances import Ids, OnProgress
+from inferlease._port import OnProgress
+from inferlease.instances import Ids
 from inferlease.money import CostEstimate
 from inferlease.objects import InstanceArgs, InstanceEvent, InstanceState, InstanceStatus, WorkerStatus
 
 from . import _bridge, _facade
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 __all__ = ["Instance", "Instances"]
 
@@ -189,6 +193,20 @@ class Instance(_facade.StateFacade):
             InferleaseError: The last error of the polls, after 60 seconds; at once if it can't pass.
         """
         return _bridge.iterate(self._inner.watch)
+
+    def openai(self) -> OpenAI:
+        """A client of the `openai` package for this instance, with the key for inference; needs the extra `openai`.
+
+        It goes by the proxy and the certificates of this client. It is yours to close.
+
+        Example:
+            with instance.openai() as llm:
+                print(llm.models.list())
+
+        Raises:
+            ConfigurationError: The key, `base_url` or the package is missing; or the key would travel in the clear.
+        """
+        return self._inner._client()._openai.synchronous(self._inner)
 
 
 class Instances(_facade.Facade[_async.Instances]):

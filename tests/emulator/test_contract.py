@@ -95,6 +95,13 @@ async def test_the_default_context_is_at_most_32000_tokens(api: Api) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_whole_number_may_be_written_as_a_fraction(api: Api) -> None:
+    instance = await api.start(num_workers=2.0, context_length=9000.0)
+    assert (instance["instance_args"]["num_workers"], instance["instance_args"]["context_length"]) == (2, 9000)
+    assert len(instance["worker_statuses"]) == 2
+
+
+@pytest.mark.asyncio
 async def test_a_start_takes_every_argument(api: Api) -> None:
     arguments = {
         "model_id": "meta-llama--Llama-3.1-8B-Instruct",
@@ -124,6 +131,7 @@ async def test_a_start_takes_every_argument(api: Api) -> None:
         ({"num_workers": 9}, 400),
         ({"num_workers": "2"}, 400),
         ({"num_workers": True}, 400),
+        ({"num_workers": 2.5}, 400),
         ({"context_length": 0}, 400),
         ({"context_length": 16_385}, 400),
         ({"billing_interval": "per_day"}, 400),
@@ -227,7 +235,7 @@ async def test_stop_all_leaves_the_ids_out_when_nothing_was_live(api: Api) -> No
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("query", ["", "?force_deletion=false"])
+@pytest.mark.parametrize("query", ["", "?force_deletion=false", "?force_deletion=False"])
 async def test_delete_all_deletes_what_is_stopped(api: Api, query: str) -> None:
     stopped, live = (await api.start())["instance_id"], (await api.start())["instance_id"]
     await api.stop(stopped)
@@ -237,10 +245,11 @@ async def test_delete_all_deletes_what_is_stopped(api: Api, query: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_forced_delete_all_ends_the_live_ones_too() -> None:
+@pytest.mark.parametrize("word", ["true", "True"])
+async def test_a_forced_delete_all_ends_the_live_ones_too(word: str) -> None:
     async with serving(stop_delay=60.0) as api:
         instance_id = (await api.start())["instance_id"]
-        answer = await api.call("DELETE", "/instances/delete-all?force_deletion=true")
+        answer = await api.call("DELETE", f"/instances/delete-all?force_deletion={word}")
         assert answer.body == {"instance_ids": [instance_id]}
         assert (await api.call("GET", "/instances/")).body == {"instances": []}
         assert api.emulator.books().still_billed == []
@@ -248,7 +257,7 @@ async def test_a_forced_delete_all_ends_the_live_ones_too() -> None:
 
 @pytest.mark.asyncio
 async def test_delete_all_refuses_another_word_than_true_or_false(api: Api) -> None:
-    answer = await api.call("DELETE", "/instances/delete-all?force_deletion=False")
+    answer = await api.call("DELETE", "/instances/delete-all?force_deletion=FALSE")
     assert (answer.status, set(answer.body)) == (400, {"message"})
 
 

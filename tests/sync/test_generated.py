@@ -123,6 +123,17 @@ def test_a_construct_that_it_does_not_know_is_an_error(copy: Path, new: str, sai
     assert "Traceback" not in done.stderr
 
 
+def test_what_only_checkers_import_is_imported_for_them_only(copy: Path) -> None:
+    text = (copy / "sync" / "instances.py").read_text(encoding="utf-8")
+    assert "\nif TYPE_CHECKING:\n    from openai import OpenAI\n" in text
+    assert text.count("import OpenAI") == 1
+
+
+def test_a_class_that_has_a_twin_takes_no_arguments(copy: Path) -> None:
+    edit(copy, "instances.py", "    def openai(self) ->", "    def openai(self, name: str) ->")
+    assert "no rule for the type AsyncOpenAI" in run_generator(copy).stderr
+
+
 def test_a_public_attribute_of_a_client_without_a_type_is_an_error(copy: Path) -> None:
     edit(copy, "client.py", "        self.models: Models = Models(", "        self.models = Models(")
     assert "models has no type" in run_generator(copy).stderr

@@ -1,0 +1,1 @@
+"""Leased instances in other libraries, one module each; every one needs the extra of its name."""
