@@ -19,7 +19,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 default_role = "code"  # docstrings are written with single backticks
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(?!inferlease\.).*"),  # other packages, and type variables
+    (r"py:.*", r"(?!inferlease\.).*"),  # other packages
+    (r"py:.*", r"inferlease\.(.*\.)?[A-Z]"),  # type variables
     (r"py:.*", r"inferlease\.(.*\.)?_.*"),  # what is not ours to promise
 ]
 

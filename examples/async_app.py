@@ -7,7 +7,6 @@ INFERLEASE_INFERENCE_KEY; `inferlease emulator` prints values to try it with. Ne
 """
 
 import asyncio
-import os
 
 from openai import AsyncOpenAI
 
@@ -30,11 +29,11 @@ async def ask(llm: AsyncOpenAI, question: str) -> str:
 
 async def main() -> None:
     """Lease, ask, release."""
-    key = os.environ["INFERLEASE_INFERENCE_KEY"]  # looked up first: without it there is nothing to pay for
     async with Client() as client:
-        lease = client.lease(MODEL, on_progress=show, max_cost=5.0, label="async_app")
+        # With `probe` the key is looked for first: without it there is nothing to pay for.
+        lease = client.lease(MODEL, probe=True, on_progress=show, max_cost=5.0, label="async_app")
         # Leaving the block stops the instance, whatever happened in it.
-        async with lease as instance, AsyncOpenAI(base_url=instance.base_url, api_key=key) as llm:
+        async with lease as instance, instance.openai() as llm:
             for answer in await asyncio.gather(*(ask(llm, question) for question in QUESTIONS)):
                 print(answer)
         print(f"At most {lease.receipt}")

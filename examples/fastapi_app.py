@@ -7,7 +7,6 @@ INFERLEASE_INFERENCE_KEY; `inferlease emulator` prints values to try it with. Ne
 uvicorn. Each process of the server has an instance of its own: more requests at a time need no more processes.
 """
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
@@ -42,12 +41,7 @@ class Answer(BaseModel):
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
     """The server answers once the instance does; it is stopped when the server is, by Ctrl-C or SIGTERM."""
-    key = os.environ["INFERLEASE_INFERENCE_KEY"]
-    async with (
-        Client() as client,
-        client.lease(MODEL) as instance,
-        AsyncOpenAI(base_url=instance.base_url, api_key=key) as llm,
-    ):
+    async with Client() as client, client.lease(MODEL, probe=True) as instance, instance.openai() as llm:
         yield {"llm": llm}
 
 

@@ -7,7 +7,6 @@ INFERLEASE_INFERENCE_KEY; `inferlease emulator` prints values to try it with. Ne
 """
 
 import asyncio
-import os
 from dataclasses import dataclass, field
 
 from openai import AsyncOpenAI, OpenAIError
@@ -26,13 +25,13 @@ class Job:
     answer: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-async def serve(client: Client, jobs: asyncio.Queue[Job], key: str) -> None:
+async def serve(client: Client, jobs: asyncio.Queue[Job]) -> None:
     """Answer jobs until cancelled. An error of the lease ends it; one of a job is for whoever waits for that job."""
     while True:
         job: Job | None = await jobs.get()  # nothing is leased, nor billed, before there is a job
         async with (
-            client.lease(MODEL, label="worker") as instance,
-            AsyncOpenAI(base_url=instance.base_url, api_key=key) as llm,
+            client.lease(MODEL, probe=True, label="worker") as instance,
+            instance.openai() as llm,
             asyncio.TaskGroup() as group,
         ):
             running: set[asyncio.Task[None]] = set()
@@ -75,11 +74,10 @@ async def ask(jobs: asyncio.Queue[Job], question: str) -> str:
 
 async def main() -> None:
     """Forty callers at a time."""
-    key = os.environ["INFERLEASE_INFERENCE_KEY"]
     jobs: asyncio.Queue[Job] = asyncio.Queue()
     # In this order: the worker releases what it has leased before the client is closed.
     async with Client() as client, asyncio.TaskGroup() as group:
-        worker = group.create_task(serve(client, jobs, key))
+        worker = group.create_task(serve(client, jobs))
         for text in await asyncio.gather(*(ask(jobs, f"What is {number} squared?") for number in range(40))):
             print(text)
         worker.cancel()

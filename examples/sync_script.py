@@ -6,10 +6,7 @@ Credentials come from CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, the key for t
 INFERLEASE_INFERENCE_KEY; `inferlease emulator` prints values to try it with. Needs the extra `openai`.
 """
 
-import os
 import sys
-
-from openai import OpenAI
 
 from inferlease import InferleaseError
 from inferlease.sync import Client
@@ -19,13 +16,12 @@ MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 def main() -> None:
     """Read, lease, answer, release."""
-    key = os.environ["INFERLEASE_INFERENCE_KEY"]
     questions = [line.strip() for line in sys.stdin if line.strip()]  # all of them, before anything is billed
     # Ctrl-C and SIGTERM end the block too, and the instance with it.
     with (
         Client() as client,
-        client.lease(MODEL, max_duration=3600) as instance,
-        OpenAI(base_url=instance.base_url, api_key=key) as llm,
+        client.lease(MODEL, probe=True, max_duration=3600) as instance,
+        instance.openai() as llm,
     ):
         for question in questions:
             answer = llm.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": question}])

@@ -11,10 +11,7 @@ the key for the instance from INFERLEASE_INFERENCE_KEY; `inferlease emulator` pr
 extra `openai`, and celery.
 """
 
-import os
-
 from celery import Celery
-from openai import OpenAI
 
 from inferlease.sync import Client
 
@@ -28,12 +25,7 @@ app = Celery("tasks", config_source="celeryconfig")
 @app.task(soft_time_limit=3600, time_limit=3600 + 130)
 def answer(questions: list[str]) -> list[str]:
     """The answers to some questions."""
-    key = os.environ["INFERLEASE_INFERENCE_KEY"]
-    with (
-        Client() as client,
-        client.lease(MODEL, label="celery") as instance,
-        OpenAI(base_url=instance.base_url, api_key=key) as llm,
-    ):
+    with Client() as client, client.lease(MODEL, probe=True, label="celery") as instance, instance.openai() as llm:
         answers = [
             llm.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": question}])
             for question in questions

@@ -7,7 +7,6 @@ CORTECS_CLIENT_SECRET, the key for the instance from INFERLEASE_INFERENCE_KEY; `
 try it with. Needs the extra `openai`, and gunicorn.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
@@ -20,7 +19,7 @@ from inferlease.sync import Client
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 
 client = Client()
-lease = client.lease(MODEL)  # starts nothing yet: also with `--preload`, where this runs before the fork
+lease = client.lease(MODEL, probe=True)  # starts nothing yet: also with `--preload`, where this runs before the fork
 
 
 @cache
@@ -28,7 +27,7 @@ def llm() -> OpenAI:
     """The client of this worker's instance."""
     if lease.instance is None:
         raise RuntimeError("there is no lease: start gunicorn where its gunicorn.conf.py is")
-    return OpenAI(base_url=lease.instance.base_url, api_key=os.environ["INFERLEASE_INFERENCE_KEY"])
+    return lease.instance.openai()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:

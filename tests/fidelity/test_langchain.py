@@ -162,7 +162,7 @@ def test_without_langchain_the_error_names_the_extra(emulator: Emulator, monkeyp
 
 
 def test_what_its_page_shows_runs(emulator: Emulator) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "inference.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```py\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     command = [sys.executable, "-W", "error", "-c", code]
     answer = subprocess.check_output(command, env=environment(emulator), text=True, timeout=50)
