@@ -131,6 +131,13 @@ class AsyncLedger:
         ledger = await self._opened()
         return await aside(lambda: ledger.past_records(since))
 
+    async def records(self, since: datetime | None = None) -> list[StartRecord]:
+        """The starts that have not ended, and those that have; oldest first."""
+        # In this order: what ends meanwhile is seen twice rather than never.
+        records = {record.id: record for record in await self.open_records()}
+        records |= {record.id: record for record in await self.past_records(since)}
+        return sorted(records.values(), key=lambda record: (record.began, record.id))
+
     async def take_over(self, record: StartRecord) -> Journal | None:
         """Own the open journal of a dead owner, `None` if it is not to be had."""
         ledger = await self._opened()

@@ -22,7 +22,6 @@ from ._auth import Credentials, InferenceKey
 from ._capacity import Capacity
 from ._convert import make_converter
 from ._core import Core
-from ._costs import checked_by, grouped
 from ._exchange import Exchange
 from ._keeper import Job, Jobs
 from ._late import LateStarts
@@ -43,12 +42,11 @@ from .hardware_types import HardwareTypes
 from .instances import Instances
 from .lease import Lease, LeaseOptions
 from .leases import Leases
-from .ledger import LedgerPlace, StartRecord, now
+from .ledger import LedgerPlace, now
 from .models import Models
 from .money import CostGroup, GroupBy, Quote
 from .objects import InstanceState
 from .pricing import PriceList
-from .quotes import quoted
 
 if TYPE_CHECKING:
     from ._checkup import Check
@@ -297,6 +295,8 @@ class Client:
             APIError: The server answered with an error.
             TransportError: No answer arrived.
         """
+        from .quotes import quoted
+
         choices = _requests.start_choices(
             model, hardware_type_id=hardware_type_id, billing_interval=billing_interval, num_workers=num_workers
         )
@@ -322,15 +322,12 @@ class Client:
             ConfigurationError: There are no credentials, which tell whose leases to look for.
             LedgerError: The ledger can't be read.
         """
-        seconds, by, at, ledger = checked_seconds("since", since), checked_by(by), now(), self._core.ledger
+        from ._costs import checked_by, grouped
 
-        async def read() -> list[StartRecord]:
-            # In this order: what ends meanwhile is seen twice rather than never.
-            records = {record.intent.journal: record for record in await ledger.open_records()}
-            past = await ledger.past_records(at - timedelta(seconds=seconds))
-            return list((records | {record.intent.journal: record for record in past}).values())
-
-        return grouped(await self._core.carry("reading the ledger", read), by, at)
+        by, at = checked_by(by), now()
+        began = at - timedelta(seconds=checked_seconds("since", since))
+        records = await self._core.carry("reading the ledger", lambda: self._core.ledger.records(began))
+        return grouped(records, by, at)
 
     async def check_up(self) -> Checks:
         """Whether leases can work here: credentials, network, clock, ledger, orphans, balance. Changes nothing.

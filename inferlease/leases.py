@@ -45,7 +45,7 @@ class Leases:
         """
         if since is not None and since.tzinfo is None:
             since = since.replace(tzinfo=UTC)
-        return await self._core.carry("the ledger", lambda: self._list(since))
+        return await self._core.carry("the ledger", lambda: self._core.ledger.records(since))
 
     async def orphans(self) -> Orphans:
         """The starts whose process has ended before they did: what `reap` would do about each, and why.
@@ -99,9 +99,3 @@ class Leases:
     async def _reap(self, *instance_ids: str) -> Reaped:
         recovery = self._core.recovery
         return await self._core.carry("orphans to stop", lambda: recovery.reap(instance_ids), bound=recovery.bound)
-
-    async def _list(self, since: datetime | None) -> Records:
-        # In this order: what ends meanwhile is seen twice rather than never.
-        records = {record.id: record for record in await self._core.ledger.open_records()}
-        records |= {record.id: record for record in await self._core.ledger.past_records(since)}
-        return sorted(records.values(), key=lambda record: (record.began, record.id))
