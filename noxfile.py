@@ -102,8 +102,10 @@ def chaos(session: nox.Session) -> None:
         session.run("python", "-m", "tests.chaos.run", *session.posargs)
         return
     session.run("pytest", "tests/chaos", "--storm=full", "-rP")
-    for load in (("cycles", "--seed", "1"), ("kill",), ("signals", "--seed", "1")):
-        session.run("python", "-m", "tests.chaos.run", *load, "--world", "cortecs")
+    cortecs = ("--world", "cortecs")
+    session.run("python", "-m", "tests.chaos.run", "ledger", "--seed", "1", *3 * cortecs)
+    for load in ("cycles --seed 1", "foreign --seed 1", "kill", "signals --seed 1", "stop --releases 10"):
+        session.run("python", "-m", "tests.chaos.run", *load.split(), *cortecs)
 
 
 @nox.session
