@@ -37,8 +37,8 @@ _LOOK_EVERY = 1.0
 # which has perhaps ended with the parent; and between two attempts at first and at most.
 _PERSISTENCE, _PERSISTENCE_HERE = 3600.0, 60.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 20.0
-# Seconds by which the parent comes first where a limit is reached; to load the client takes about as long again.
-_PRECEDENCE = 0.25
+# Seconds by which the parent comes first where a limit is reached, and before which the client is loaded.
+_PRECEDENCE, _LOADING = 0.5, 2.0
 # Seconds for which it sleeps at most once there is a limit.
 _LONGEST_SLEEP = 3600.0
 
@@ -102,16 +102,17 @@ class Book:
     def next_look(self) -> float | None:
         """Seconds until `overdue` may find anything new; `None` for never, as things stand."""
         open_entries = [entry for entry in self.entries.values() if entry.is_open]
-        waits = [max(entry.due - time.monotonic(), 0.0) for entry in open_entries if entry.due is not None]
+        waits = [max(entry.due - _LOADING - time.monotonic(), 0.0) for entry in open_entries if entry.due is not None]
         waits += [_LOOK_EVERY for entry in open_entries if entry.is_being_stopped]
         return min(waits, default=None)
 
     def overdue(self) -> list[str]:
-        """What is to be stopped now though the parent lives: it stands still, or can't."""
+        """What is to be stopped soon though the parent lives, unless that says more: it stands still, or can't."""
+        soon = time.monotonic() + _LOADING
         return [
             name
             for name, entry in self.entries.items()
-            if entry.is_open and not entry.is_being_stopped and entry.due is not None and entry.due <= time.monotonic()
+            if entry.is_open and not entry.is_being_stopped and entry.due is not None and entry.due <= soon
         ]
 
 
@@ -155,20 +156,24 @@ def listen(pipe: socket.socket, parent: int, book: Book) -> None:
 def _stop_soon(book: Book, name: str) -> None:
     """Stop it in a thread: the parent may go on, or die, at any time."""
     entry = book.entries[name]
-    entry.due, entry.is_being_stopped = None, True
-    threading.Thread(target=_stop, args=(book, name, entry)).start()
+    at, entry.due, entry.is_being_stopped = entry.due or 0.0, None, True
+    threading.Thread(target=_stop, args=(book.groups[entry.group], name, entry, at)).start()
 
 
-def _stop(book: Book, name: str, entry: Entry) -> None:
+def _stop(options: Mapping[str, Any], name: str, entry: Entry, at: float) -> None:
+    def is_due() -> bool:
+        # Once the parent says anything of its limit, it does move.
+        return entry.is_open and entry.due is None
+
     try:
         import asyncio
 
         from ._overdue import stop_overdue
 
-        options = book.groups[entry.group]
-        # Once the parent says anything of its limit, it does move.
-        is_due = lambda: entry.is_open and entry.due is None  # noqa: E731
-        asyncio.run(stop_overdue(_client(options, _ledger(options)), name, entry.text, is_due))
+        client = _client(options, _ledger(options))
+        time.sleep(max(at - time.monotonic(), 0.0))
+        if is_due():
+            asyncio.run(stop_overdue(client, name, entry.text, is_due))
     except Exception:  # noqa: BLE001 (there is nobody to tell, and another attempt may fare better)
         if entry.due is None:  # nor has the parent said anything meanwhile
             entry.due = time.monotonic() + _LONGEST_PAUSE
