@@ -233,7 +233,7 @@ class Exchange:
                     f"the client id and secret were not accepted: {error}",
                     status=error.status,
                     request_id=error.request_id,
-                ) from error
+                ) from None  # a traceback would say the same twice
             raise
         self._secrets[1:] = [*self._secrets[1:][-_TOKENS_KEPT:], fetched.value]
         return fetched
