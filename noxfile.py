@@ -20,6 +20,7 @@ DEV = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"
 # What the fixtures of all tests need; and the tests that run with either major version of the package `openai`.
 FIXTURES = ("aioresponses", "blockbuster", "hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
 OPENAI = ["tests/test_openai.py", "tests/emulator/test_inference.py"]
+LANGCHAIN_TYPES = Path("tests/typing/langchain_models.py")
 
 
 def fidelity(*names: str) -> list[str]:
@@ -59,7 +60,8 @@ def typing_api(session: nox.Session) -> None:
     """Check a user's code against the package as it is installed, outside this folder."""
     session.install(".", *pinned("mypy"), "pyright[nodejs]")
     project, folder = Path.cwd(), Path(session.create_tmp())
-    copies = [Path(shutil.copy(path, folder)).name for path in (project / "tests" / "typing").glob("*.py")]
+    files = [path for path in (project / "tests" / "typing").glob("*.py") if path.name != LANGCHAIN_TYPES.name]
+    copies = [Path(shutil.copy(path, folder)).name for path in files]
     session.chdir(folder)
 
     def check(*files: str) -> None:
@@ -111,9 +113,9 @@ def chaos(session: nox.Session) -> None:
 @nox.session
 def clients(session: nox.Session) -> None:
     """Drive the emulator with clients that nobody here wrote: `cortecs-py`, `openai` 2, LangChain and its suite."""
-    session.install(
-        "-e", ".[langchain]", *pinned(*FIXTURES), "cortecs-py==0.1.2", "openai==2.*", "langchain-tests>=1.1"
-    )
+    foreign = ("cortecs-py==0.1.2", "openai==2.*", "langchain-tests>=1.1")
+    session.install("-e", ".[langchain]", *pinned(*FIXTURES, "mypy"), *foreign)
+    session.run("mypy", "inferlease/integrations", str(LANGCHAIN_TYPES))
     session.run("pytest", "--asyncio-mode=auto", "--disable-recording", *OPENAI, *fidelity("cortecs_py", "langchain"))
 
 

@@ -183,6 +183,7 @@ class Instance(InstanceState):
         It goes by the proxy and the certificates of this client. It is yours to close.
 
         Example:
+            await instance.wait_until_running()
             async with instance.openai() as llm:
                 print(await llm.models.list())
 

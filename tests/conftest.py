@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pytest_collection_finish", "pytest_deselected"]
 
-SCRUBBED_PREFIXES = ("CORTECS_", "OPENAI_", "INFERLEASE_")
+SCRUBBED_PREFIXES = ("CORTECS_", "OPENAI_", "INFERLEASE_", "LANGCHAIN_", "LANGSMITH_")
 SCRUBBED_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC")
 
 hypothesis.settings.register_profile("local", deadline=None, print_blob=True)

@@ -8,6 +8,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
 
 import inferlease
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from inferlease import Client
     from inferlease.emulator import Emulator
+
+openai.DefaultHttpxClient().close()  # loads what it needs, which blocks a loop once
 
 EXAMPLE = re.compile(r"^( *)Example:\n((?:\1    .*\n|\n)+)", re.MULTILINE)
 

@@ -200,6 +200,7 @@ class Instance(_facade.StateFacade):
         It goes by the proxy and the certificates of this client. It is yours to close.
 
         Example:
+            instance.wait_until_running()
             with instance.openai() as llm:
                 print(llm.models.list())
 
