@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
+import stat
 import sys
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 import click
 from click.exceptions import Exit
@@ -18,6 +20,7 @@ __all__ = [
     "STDOUT_GONE",
     "Form",
     "is_terminal",
+    "reader_gone",
     "write_json",
     "write_line_of_json",
     "write_lines",
@@ -43,6 +46,26 @@ def write_json(value: object) -> None:
 def write_line_of_json(value: object) -> None:
     """Write JSON in one line, its keys in their order."""
     _write(json.dumps(value) + "\n")
+
+
+async def reader_gone() -> NoReturn:
+    """Wait until nobody reads the pipe that stdout is, which else shows only with the next write.
+
+    Raises:
+        Exit: Nobody does.
+    """
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    descriptor = sys.stdout.fileno() if sys.stdout is not None else -1
+    is_pipe = descriptor >= 0 and stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    if is_pipe:
+        # There is never anything to read at this end: only its being broken is told.
+        loop.add_reader(descriptor, gone.set)
+    try:
+        await gone.wait()
+    finally:
+        if is_pipe:
+            loop.remove_reader(descriptor)
+    raise Exit(STDOUT_GONE)
 
 
 def is_terminal() -> bool:
@@ -135,11 +158,11 @@ def _write(text: str) -> None:
     try:
         sys.stdout.write(_encodable(text, sys.stdout.encoding))
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is left in the buffer is written once more at the interpreter's end, which would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Exit(STDOUT_GONE) from None
-    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise Exit(STDOUT_GONE) from None
         raise click.ClickException(f"stdout can't be written: {error.strerror}") from None
 
 

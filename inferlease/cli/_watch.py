@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
 import click
 
 from inferlease import Client, InferleaseError, InstanceEvent
@@ -9,11 +13,13 @@ from inferlease._printing import printable
 from inferlease.cli._client import ask
 from inferlease.cli._ids import distinct, each, id_arguments
 from inferlease.cli._options import in_json
-from inferlease.cli._output import Form, is_terminal, write_line_of_json, write_lines
+from inferlease.cli._output import Form, is_terminal, reader_gone, write_line_of_json, write_lines
 from inferlease.cli._terminal import Terminal
 from inferlease.money import duration
 
 __all__ = ["command"]
+
+T = TypeVar("T")
 
 
 @click.command("watch")
@@ -58,9 +64,20 @@ def command(*, instance_ids: tuple[str, ...], until: str, form: Form) -> int:
                 if until == "usable":
                     raise InferleaseError("it stopped before it was usable")
 
-            return (await each(ids, watch_one, terminal))[1]
+            return (await _while_somebody_reads(each(ids, watch_one, terminal)))[1]
 
     return ask(watch)
+
+
+async def _while_somebody_reads(work: Coroutine[Any, Any, T]) -> T:
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(reader_gone())
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else gone.result()
+    finally:
+        for task in (working, gone):
+            task.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
 
 
 def _row(event: InstanceEvent) -> tuple[str, ...]:

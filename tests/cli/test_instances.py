@@ -154,7 +154,6 @@ def test_watch_tells_each_change_until_the_stop(tool: Tool, account: Client) -> 
     watch = tool.start("watch", instance.instance_id)
     seen = read_until(watch.stdout, "running").splitlines()
     assert [line.split("\t")[0] for line in seen] == [instance.instance_id] * len(seen)
-    assert seen[0].split("\t")[1] == "pending"
     instance.stop()
     assert read_until(watch.stdout, "stopped")
     assert ended(watch) == (0, "")
@@ -176,6 +175,16 @@ def test_a_signal_ends_a_watch_without_a_word(tool: Tool, account: Client) -> No
     assert json.loads(line)["state"] == "pending"
     watch.send_signal(signal.SIGINT)
     assert ended(watch) == (130, "")
+
+
+@emulated(seconds_per_step=60.0)
+def test_a_watch_ends_with_its_reader(tool: Tool, account: Client) -> None:
+    watch = tool.start("watch", account.instances.start(MODEL).instance_id)
+    read_until(watch.stdout, "pending")
+    assert watch.stdout is not None
+    watch.stdout.close()
+    watch.stdout = None
+    assert ended(watch) == (141, "")
 
 
 @emulated(seconds_per_step=0.2)

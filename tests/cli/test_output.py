@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from inferlease import errors
 from inferlease.cli import _output
 from inferlease.cli._advice import with_advice
+from tests.cli.forking import forge
 from tests.cli.support import MODEL, Tool
 
 if TYPE_CHECKING:
@@ -102,6 +104,16 @@ def test_without_colour_there_is_none(tool: Tool, verb: tuple[str, ...]) -> None
     assert code == 0
     assert "\x1b[3" not in terminal.shown
     assert "\x1b[9" not in terminal.shown
+
+
+@pytest.mark.parametrize("verb", [("models",), ("start", MODEL)], ids=" ".join)
+def test_a_full_disk_is_told(tool: Tool, verb: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full, (tmp_path / "stderr").open("w") as stderr:
+        process = forge().start(verb, tool.environment({}), (full.fileno(), full.fileno(), stderr.fileno()))
+    assert process.wait() == 1
+    said = (tmp_path / "stderr").read_text().splitlines()
+    assert said[-1] == "error: stdout can't be written: No space left on device"
+    assert [line for line in said if line.startswith("still billed: instance-")] == said[1:-1]
 
 
 def test_an_ascii_terminal_is_written_to_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
