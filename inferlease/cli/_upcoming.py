@@ -62,7 +62,8 @@ class Upcoming:
                 write_json(client.converter.unstructure([*instances] if as_list else instances[0]))
         except (Exit, click.ClickException):
             # Nobody has read the ids, and they are what is needed most.
-            terminal.say(billed)
+            if ids:
+                terminal.say(billed)
             raise
         return code
 
