@@ -310,11 +310,12 @@ async def _is_left(client: Client, names: Container[str], reaped: Reaped) -> boo
     # Somebody else may have been about to stop it, and may have been killed too.
     core = client._core
     records = await core.jobs.submit(core.ledger.open_records, bound=core.exchange.timeout).wait()
-    unresolved = {orphan.record for orphan in reaped.left if orphan.verdict == "unresolved"}
+    # Where others start the same, what is possible never becomes certain; else it may have been a list that was wrong.
+    told = {orphan.record for orphan in reaped.left if orphan.verdict == "possible"}
     return any(
         record.instance_id is not None
         or (
-            (record.id in unresolved or record.owner == "alive")
+            (record.id not in told or record.intent.exclusive is not False)
             and (now() - record.began).total_seconds() < record.intent.late_window
         )
         for record in records

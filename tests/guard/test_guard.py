@@ -19,6 +19,7 @@ from inferlease._guarded import told as told_of
 from inferlease._guardian import READY, Book, _ssl_context, listen, recover
 from inferlease._journal_lines import Claim, claim_line, intent_line
 from inferlease._requests import start_arguments
+from inferlease.emulator import Fault
 from inferlease.ledger import Intent, now
 from tests.faults import MODEL, emulated
 from tests.guard.support import (
@@ -249,9 +250,13 @@ def test_a_process_that_is_killed_while_its_exit_releases(emulator: FaultyEmulat
 
 
 @emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("is_exclusive", [True, False], ids=["ours for certain", "perhaps somebody else's"])
+@pytest.mark.parametrize(
+    ("is_exclusive", "faults"),
+    [(True, ()), (True, (Fault("bad_item", "list", times=1),)), (False, ())],
+    ids=["ours for certain", "unreadable at first", "perhaps somebody else's"],
+)
 def test_a_lost_start_is_still_looked_for_when_its_process_has_ended(
-    emulator: FaultyEmulator, is_exclusive: bool
+    emulator: FaultyEmulator, is_exclusive: bool, faults: tuple[Fault, ...]
 ) -> None:
     body = """
 try:
@@ -268,6 +273,7 @@ except Exception as error:
             assert guards(parent.pid)
             looks = len(emulator.asked("list"))
             wait_for(lambda: len(emulator.asked("list")) > looks)  # in vain
+            emulator.inject(*faults)
         wait_for(lambda: emulator.books().starts)
         wait_for(lambda: not guards(parent.pid), SETTLE_TIME + PROMPT)
         assert is_stopped(emulator) == is_exclusive
