@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from . import _keeper
 from ._async_ledger import AsyncLedger, is_unresolved
-from ._candidates import is_same, sight
+from ._candidates import is_same, may_come_from, sight
 from ._keeper import Job, Jobs
 from ._lookup import GRACE, Lookup
 from ._orphans import Case, Orphan, Round, orphan_of, possible, unresolved
@@ -236,11 +236,17 @@ class Recovery:
     async def _lost(self, record: StartRecord, seen: Round, begin: Begin | None) -> list[Case]:
         """What a start may have made whose answer nobody lived to see."""
         lock = await self._ledger.try_acquire(record.intent.spec)
-        if lock is None:
-            return [unresolved(record, "another start of the same arguments is just being made", self._patience)]
         try:
             sighting = await sight(self._lookup, self._ledger, record.intent, seen.listing)
             fitting = [state for state in sighting.fitting if state.instance_id not in seen.told]
+            if is_unresolved(record) and sighting.is_adoptable:
+                # Beside steady starts of the same arguments there is nothing else to go by: the lock is never free.
+                living = [each for each in sighting.unresolved if each.owner == "alive"]
+                free = [state for state in fitting if not may_come_from(living, state)]
+                if free and (lock is not None or living):
+                    return await self._adopted(record, free[0], seen, begin)
+            if lock is None:
+                return [unresolved(record, "another start of the same arguments is just being made", self._patience)]
             if is_unresolved(record) and sighting.is_adoptable:
                 if len(fitting) > await self._living_rivals(record):
                     return await self._adopted(record, fitting[0], seen, begin)
@@ -249,7 +255,8 @@ class Recovery:
             elif cases := possible(record, sighting, fitting, seen):
                 return cases
         finally:
-            lock.release()
+            if lock is not None:
+                lock.release()
         if is_unresolved(record):
             return [unresolved(record, "its answer was lost, and no instance of it has shown")]
         if any(bad.id is None for bad in seen.listing.invalid):

@@ -252,6 +252,17 @@ class TestLostAnswer:
         assert await reaped(client) == []
         living.let_go()
 
+    async def test_beside_steady_starts_what_they_can_t_have_made_is_stopped(
+        self, client: Client, stranger: Client, emulator: FaultyEmulator
+    ) -> None:
+        left(emulator)
+        ids = await strays(stranger, 1)
+        living = begun(emulator, baseline=frozenset(ids))
+        lock = locked(emulator, living.intent.spec)
+        assert await reaped(client) == ids
+        lock.release()
+        living.let_go()
+
     @pytest.mark.parametrize("exclusive", [None, False])
     async def test_beside_foreign_instances_it_is_possible_and_left(
         self, client: Client, stranger: Client, emulator: FaultyEmulator, exclusive: bool | None
