@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -233,6 +234,30 @@ async def test_a_limit_holds_while_the_answer_to_the_start_is_awaited(client: Cl
     assert (emulator.books().starts, emulator.books().still_billed) == (1, [])
 
 
+@pytest.mark.async_only(reason="it is about a cancellation")
+@pytest.mark.asyncio
+async def test_a_start_that_is_given_up_while_the_guard_is_told_of_its_limit_is_not_sent(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_telling, may_go_on = threading.Event(), threading.Event()
+
+    def due(*_: object) -> None:
+        is_telling.set()
+        may_go_on.wait()
+
+    monkeypatch.setattr("inferlease._guard_process._Side.due", due)
+    lease = client.lease(MODEL, max_duration=1000)
+    entering = asyncio.ensure_future(lease.acquire())
+    await until(is_telling.is_set)
+    entering.cancel()
+    await until(lambda: lease._start is not None and lease._start._order.is_given_up)
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert emulator.books().starts == 0
+    assert [record.ending for record in await client.leases.list()] == ["refused"]
+
+
 @pytest.mark.asyncio
 async def test_what_is_kept_is_stopped_at_a_limit_all_the_same(client: Client, emulator: FaultyEmulator) -> None:
     lease = client.lease(MODEL, max_duration=1, keep=True)
@@ -264,6 +289,15 @@ async def test_a_lease_that_ends_in_time_hears_of_no_limit(client: Client, caplo
         pass
     await asyncio.sleep(2)
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@pytest.mark.asyncio
+async def test_what_has_stopped_before_reaches_no_limit(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    async with client.lease(MODEL, max_duration=2) as instance:
+        await client.instances.stop(instance.instance_id)
+        await instance.wait_until_stopped()
+        await asyncio.sleep(2)
+    assert "max_duration" not in caplog.text
 
 
 @pytest.mark.asyncio

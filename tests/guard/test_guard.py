@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import pytest
@@ -429,6 +430,38 @@ def test_where_it_does_not_come_up_a_lease_that_must_have_it_is_refused(emulator
     assert emulator.books().starts == 0
 
 
+@emulated(seconds_per_step=0.0)
+def test_a_guard_that_died_and_can_t_be_replaced_is_told(emulator: FaultyEmulator) -> None:
+    body = f"with client.lease(MODEL, guard=True):\n{indent(FAILING['it ends at once'], '    ')}    {WAIT}"
+    with running(emulator, guarded(body=body, before=f"from inferlease import _guard_process\n{LOGGED}")) as parent:
+        ready(parent)
+        (guard,) = guards(parent.pid)
+        os.kill(guard, signal.SIGKILL)
+        assert line_of(parent).startswith("instances are not guarded: it could not be started: it ended at once")
+        output, _ = end(parent)
+    assert "another one" not in output
+
+
+@emulated(seconds_per_step=0.0)
+def test_where_the_guard_has_gone_before_a_slow_ledger_is_ready_a_lease_that_must_have_it_is_not_sent(
+    emulator: FaultyEmulator,
+) -> None:
+    before = f"""{IN_MEMORY}
+from inferlease import _guard_process
+_guard_process._LINGER = 0.1
+
+class Slow(MemoryLedger):
+    def begin(self, intent):
+        while _guard_process.side()._child is not None:
+            time.sleep(0.01)
+{indent(FAILING["it ends at once"], " " * 8)}
+        return super().begin(intent)
+"""
+    ended = run_script(emulator, guarded(body=REFUSED, before=before, options="ledger=Slow()"))
+    assert ended.stdout.startswith("there can be no guard: it could not be started"), ended.stderr
+    assert emulator.books().starts == 0
+
+
 # ---- where there is none ---------------------------------------------------------------------------------
 
 REFUSED = """
@@ -594,6 +627,57 @@ client.instances.start(MODEL)
             wait_for(lambda: emulator.books().still_billed == [kept], SETTLE_TIME + PROMPT)
             wait_for(lambda: not guards(victim.pid))
     assert emulator.books().still_billed == [kept]
+
+
+DISMISSED_BEFORE_IT_IS_TOLD = f"""{IN_MEMORY}
+from inferlease import _guard_process
+tell = _guard_process._Side._tell
+
+def dismiss_before(side, **message):
+    if "handed over" in message.get("more", ""):
+        is_dismissed = threading.Event()
+        _keeper.loop().call_soon_threadsafe(lambda: (side._dismiss(), is_dismissed.set()))
+        is_dismissed.wait()
+    tell(side, **message)
+
+_guard_process._Side._tell = dismiss_before
+"""
+
+
+@emulated(seconds_per_step=0.0)
+def test_an_idle_guard_is_not_dismissed_before_it_is_told_what_was_handed_over(emulator: FaultyEmulator) -> None:
+    body = f"client.instances.start(MODEL)\n{WAIT}"
+    script = guarded(body=body, before=DISMISSED_BEFORE_IT_IS_TOLD, options="ledger=MemoryLedger()")
+    with running(emulator, script) as parent:
+        ready(parent)
+        end(parent)
+        wait_for(lambda: not guards(parent.pid))
+    assert len(emulator.books().still_billed) == 1
+
+
+@emulated(seconds_per_step=0.0)
+def test_what_was_left_to_a_ledger_in_memory_and_restarted_is_not_stopped_when_the_process_ends(
+    emulator: FaultyEmulator,
+) -> None:
+    body = f"""
+ledger = MemoryLedger()
+try:
+    with Client(ledger=ledger) as first, first.lease(MODEL, release_timeout=0.2): pass
+except Exception:
+    print("left", flush=True)
+with Client(ledger=ledger) as second:
+    (left,) = second.instances.stop_all()
+    second.instances.restart(left)
+{WAIT}
+"""
+    emulator.fault("stop", 403, handled=False, times=None)
+    with running(emulator, guarded(body=body, before=IN_MEMORY)) as parent:
+        assert line_of(parent) == "left"
+        ready(parent)
+        tried = len(emulator.asked("stop"))
+        end(parent)
+        wait_for(lambda: not guards(parent.pid))
+    assert (emulator.books().starts, len(emulator.asked("stop"))) == (1, tried)
 
 
 @emulated(seconds_per_step=0.0)
