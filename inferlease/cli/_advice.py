@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal, TypeAlias
 
 from inferlease.errors import (
     APIError,
@@ -19,19 +20,26 @@ from inferlease.errors import (
     WaitTimeoutError,
 )
 
-__all__ = ["with_advice"]
+__all__ = ["Goal", "with_advice"]
+
+Goal: TypeAlias = Literal["usable", "stopped"]
+"""What an instance was waited for to be."""
 
 _ADDRESS = "the address in CORTECS_API_BASE_URL"
 _MODELS = "list models with: inferlease models"
 
 
-def with_advice(error: InferleaseError) -> str:
-    """The error in one line, with what to do about it."""
-    advice = _advice(error)
+def with_advice(error: InferleaseError, goal: Goal | None = None) -> str:
+    """The error in one line, with what to do about it.
+
+    Args:
+        goal: What a verb waited for that leaves the instance as it is; `None` where nothing is left to wait for.
+    """
+    advice = _advice(error, goal)
     return f"{str(error).rstrip('.')}; {advice}" if advice else str(error)
 
 
-def _advice(error: InferleaseError) -> str:
+def _advice(error: InferleaseError, goal: Goal | None) -> str:
     match error:
         case AuthenticationError():
             return f"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and {_ADDRESS}"
@@ -47,8 +55,10 @@ def _advice(error: InferleaseError) -> str:
             return "try again later"
         case TransportError():
             return f"check the network and {_ADDRESS}: inferlease doctor"
-        case WaitTimeoutError(instance_id=str() as instance_id):
+        case WaitTimeoutError(instance_id=str() as instance_id) if goal == "usable":
             return f"inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}"
+        case WaitTimeoutError(instance_id=str() as instance_id) if goal == "stopped":
+            return f"to do both: inferlease stop {instance_id}"
         case DecodeError() if error.instance_id is None:
             return f"check {_ADDRESS}"
         case APIError() if error.status is not None and error.status < 400:

@@ -19,4 +19,4 @@ def ask(work: Callable[[Client, Terminal], Awaitable[int | None]]) -> int:
         async with Client() as client:
             return await work(client, terminal) or 0
 
-    return _signals.run(lambda _: answer(), say=lambda _: None)
+    return _signals.run_reader(answer)

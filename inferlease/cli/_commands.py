@@ -87,6 +87,7 @@ def commands() -> None:
 
 def invoke(arguments: list[str]) -> int:
     """Run the command that `arguments` name; returns the exit code. No exception leaves it."""
+    stdout = sys.stdout
     try:
         code = commands.main(arguments, prog_name="inferlease", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -100,6 +101,10 @@ def invoke(arguments: list[str]) -> int:
         told = [f"error: {with_advice(error)}"] if is_news(str(error)) else []
         _complain(*told, *_notes(error))
         return 2 if isinstance(error, InvalidArgumentError) else 1
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise  # of a completion
+        return 141  # click has found that nobody reads stdout, as that of --help, and has put another in its place
     except click.Abort:  # Ctrl-C, before there was anything to release
         return 130
     except ModuleNotFoundError:

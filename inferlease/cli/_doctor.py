@@ -23,7 +23,7 @@ def command(*, form: Form) -> int:
     with tabs: check, status, what was found, what to do.
     """
     terminal = Terminal()
-    return _signals.run(lambda _: _check(terminal, form), terminal.say)
+    return _signals.run_reader(lambda: _check(terminal, form))
 
 
 async def _check(terminal: Terminal, form: Form) -> int:

@@ -6,13 +6,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import click
+from click.exceptions import Exit
 
 from inferlease import AuthenticationError, ConfigurationError, InferleaseError
 from inferlease._printing import printable
-from inferlease.cli._advice import with_advice
+from inferlease.cli._advice import Goal, with_advice
 from inferlease.cli._completion import complete_instances
 from inferlease.cli._terminal import Terminal
 
@@ -95,29 +96,41 @@ def _ask(question: str) -> str | None:
 
 
 async def each(
-    instance_ids: Sequence[str], act: Callable[[str], Awaitable[T]], terminal: Terminal
+    instance_ids: Sequence[str],
+    act: Callable[[str], Awaitable[T]],
+    terminal: Terminal,
+    *,
+    goal: Goal | None = None,
 ) -> tuple[list[T], int]:
     """Do `act` with all at the same time: what came of those that succeeded, and the exit code.
 
-    What one fails of is told with its id, and keeps no other from being done.
+    What one fails of is told with its id, and keeps no other from being done. `goal` is what `act` waits for.
 
     Raises:
         ConfigurationError: There are no credentials, so that none succeeds.
         AuthenticationError: They were not accepted.
+        Exception: What nobody foresaw, once all others are done; at once if stdout can't be written.
     """
     succeeded: dict[str, T] = {}
 
-    async def attempt(instance_id: str) -> InferleaseError | None:
+    async def attempt(instance_id: str) -> Exception | None:
         try:
             succeeded[instance_id] = await act(instance_id)
-        except InferleaseError as error:
-            if not isinstance(error, _OF_ALL):
-                terminal.say(f"error: {printable(instance_id, 80)}: {with_advice(error)}")
+        except (Exit, click.ClickException):
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised below
+            if _is_its_own(error):
+                terminal.say(f"error: {printable(instance_id, 80)}: {with_advice(error, goal)}")
             return error
         return None
 
     errors = await asyncio.gather(*map(attempt, instance_ids))
     for error in errors:
-        if isinstance(error, _OF_ALL):
+        if error is not None and not _is_its_own(error):
             raise error
     return [succeeded[instance_id] for instance_id in instance_ids if instance_id in succeeded], int(any(errors))
+
+
+def _is_its_own(error: Exception) -> TypeGuard[InferleaseError]:
+    """Whether it is an error of one instance, which says nothing of the others."""
+    return isinstance(error, InferleaseError) and not isinstance(error, _OF_ALL)

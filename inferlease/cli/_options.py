@@ -10,9 +10,19 @@ from typing import Any, TypeVar
 
 import click
 
+from inferlease._requests import MAX_SECONDS
 from inferlease.cli._completion import complete_hardware, complete_models
 
-__all__ = ["AGE", "SECONDS", "ids_only", "in_json", "model_argument", "spec_options", "wait_options"]
+__all__ = [
+    "AGE",
+    "POSITIVE_SECONDS",
+    "SECONDS",
+    "ids_only",
+    "in_json",
+    "model_argument",
+    "spec_options",
+    "wait_options",
+]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -20,17 +30,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Seconds(click.ParamType[float]):
-    """A duration: a finite number that is not negative."""
+    """A duration, within the bounds of those that are arguments of the client."""
 
     name = "seconds"
+
+    def __init__(self, *, may_be_zero: bool) -> None:
+        self._may_be_zero = may_be_zero
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
             seconds = float(str(value))
         except ValueError:
             seconds = math.nan
-        if not 0 <= seconds < math.inf:
-            self.fail(f"{value!r} is not a number of seconds, such as 0.5 or 90", param, ctx)
+        if not (0 < seconds <= MAX_SECONDS or (self._may_be_zero and seconds == 0)):
+            kind = "number" if self._may_be_zero else "positive number"
+            self.fail(f"{value!r} is not a {kind} of seconds up to {MAX_SECONDS:,}, such as 0.5 or 90", param, ctx)
         return seconds
 
 
@@ -48,7 +62,8 @@ class _Age(click.ParamType[timedelta]):
         return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-SECONDS = _Seconds()
+SECONDS = _Seconds(may_be_zero=True)
+POSITIVE_SECONDS = _Seconds(may_be_zero=False)
 AGE = _Age()
 
 
@@ -75,12 +90,21 @@ _SPEC = (
     click.option("--context-length", type=int, metavar="TOKENS", help="By default the most that fits, up to 32,000."),
     click.option("--billing-interval", type=click.Choice(["per_minute", "per_hour"]), help="By default per_minute."),
     click.option("--num-workers", type=click.IntRange(1, 8), help="Each is billed; by default 1."),
-    click.option("--wait-for-capacity", type=SECONDS, help="At most until there is hardware; by default 0."),
+    click.option(
+        "--wait-for-capacity",
+        type=SECONDS,
+        callback=lambda _ctx, _param, seconds: seconds or None,
+        help="At most until there is hardware; by default 0.",
+    ),
 )
 
 _WAIT = (
-    click.option("--timeout", type=SECONDS, default=900.0, show_default=True, help="At most until it is usable."),
-    click.option("--stall-timeout", type=SECONDS, help="At most without a step of any worker; by default no limit."),
+    click.option(
+        "--timeout", type=POSITIVE_SECONDS, default=900.0, show_default=True, help="At most until it is usable."
+    ),
+    click.option(
+        "--stall-timeout", type=POSITIVE_SECONDS, help="At most without a step of any worker; by default no limit."
+    ),
 )
 
 

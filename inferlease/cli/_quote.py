@@ -7,7 +7,7 @@ import click
 from inferlease import Client
 from inferlease.cli._client import ask
 from inferlease.cli._completion import complete_hardware
-from inferlease.cli._options import SECONDS, in_json, model_argument
+from inferlease.cli._options import POSITIVE_SECONDS, in_json, model_argument
 from inferlease.cli._output import Form, write_json, write_lines
 from inferlease.cli._terminal import Terminal
 
@@ -24,7 +24,7 @@ __all__ = ["command"]
     help="Only this one; may be given several times.",
 )
 @click.option("--num-workers", type=click.IntRange(1, 8), help="Each is billed; by default 1.")
-@click.option("--duration", type=SECONDS, help="Tell what so long costs, from the start call to the stop.")
+@click.option("--duration", type=POSITIVE_SECONDS, help="Tell what so long costs, from the start call to the stop.")
 @in_json("An object instead of a table.")
 def command(
     *, model: str, hardware_type: tuple[str, ...], num_workers: int | None, duration: float | None, form: Form

@@ -14,6 +14,7 @@ from inferlease.cli._advice import with_advice
 from inferlease.cli._completion import complete_live
 from inferlease.cli._options import ids_only, in_json
 from inferlease.cli._output import Form, is_terminal, write_json, write_lines, write_rows
+from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._told import is_news
 
@@ -46,8 +47,8 @@ def command(*, instance_ids: tuple[str, ...], yes: bool, form: Form) -> int:
         raise click.UsageError("an ID is stopped only with --yes")
     terminal = Terminal()
     if yes:
-        return _signals.run(lambda _: _stop(terminal, instance_ids, form), terminal.say)
-    return _signals.run(lambda _: _list(terminal, form), terminal.say)
+        return _signals.run(lambda interrupts: _stop(terminal, interrupts, instance_ids, form), terminal.say)
+    return _signals.run_reader(lambda: _list(terminal, form))
 
 
 async def _list(terminal: Terminal, form: Form) -> int:
@@ -59,7 +60,8 @@ async def _list(terminal: Terminal, form: Form) -> int:
     return 1 if orphans else 0
 
 
-async def _stop(terminal: Terminal, instance_ids: Sequence[str], form: Form) -> int:
+async def _stop(terminal: Terminal, interrupts: Interrupts, instance_ids: Sequence[str], form: Form) -> int:
+    interrupts.consequence = "what is being stopped goes on"
     async with Client() as client:
         with terminal.bars() as bars:
             bars.waiting_for("looking for orphans, and stopping them")

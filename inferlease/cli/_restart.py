@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from inferlease import Client
+from inferlease import Client, Instance
 from inferlease.cli import _signals
 from inferlease.cli._completion import complete_stopped
 from inferlease.cli._ids import confirm, distinct, each, id_arguments, yes_option
@@ -12,7 +12,7 @@ from inferlease.cli._options import ids_only, in_json, wait_options
 from inferlease.cli._output import Form
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
-from inferlease.cli._upcoming import Upcoming
+from inferlease.cli._upcoming import Upcoming, billed_is_told
 
 __all__ = ["command"]
 
@@ -44,10 +44,17 @@ def command(
 
     async def restart(interrupts: Interrupts) -> int:
         interrupts.consequence = "what is being restarted goes on"
+        restarted: list[str] = []
         async with Client() as client:
-            with terminal.bars() as bars:
+
+            async def restart_one(instance_id: str) -> Instance:
+                instance = await client.instances.restart(instance_id)
+                restarted.append(instance_id)
+                return instance
+
+            with billed_is_told(restarted, terminal), terminal.bars() as bars:
                 bars.waiting_for("restarting")
-                instances, code = await each(ids, client.instances.restart, terminal)
+                instances, code = await each(ids, restart_one, terminal)
             return await upcoming.follow(client, instances, terminal, interrupts) or code
 
     return _signals.run(restart, terminal.say)

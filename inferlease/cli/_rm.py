@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from inferlease import Client, InferleaseError, NotFoundError
+from inferlease import Client, InferleaseError
 from inferlease._printing import printable
 from inferlease.cli import _signals
 from inferlease.cli._completion import complete_stopped
 from inferlease.cli._ids import confirm, distinct, each, id_arguments, yes_option
-from inferlease.cli._options import SECONDS
+from inferlease.cli._options import POSITIVE_SECONDS
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 
@@ -19,7 +19,9 @@ __all__ = ["command"]
 @click.command("rm")
 @id_arguments(complete_stopped)
 @click.option("-f", "--force", is_flag=True, help="Stop what is not stopped, and see it stopped, first.")
-@click.option("--timeout", type=SECONDS, default=120.0, show_default=True, help="At most until one is stopped.")
+@click.option(
+    "--timeout", type=POSITIVE_SECONDS, default=120.0, show_default=True, help="At most until one is stopped."
+)
 @yes_option
 def command(*, instance_ids: tuple[str, ...], force: bool, timeout: float, yes: bool) -> int:
     """Delete stopped instances.
@@ -39,23 +41,22 @@ def command(*, instance_ids: tuple[str, ...], force: bool, timeout: float, yes: 
 
             with terminal.bars() as bars:
                 bars.waiting_for("deleting")
-                return (await each(ids, remove_one, terminal))[1]
+                return (await each(ids, remove_one, terminal, goal="stopped"))[1]
 
     return _signals.run(remove, terminal.say)
 
 
 async def _removed(client: Client, instance_id: str, force: bool, timeout: float) -> str:
     """What became of the instance, in words."""
-    try:
-        instance = await client.instances.get(instance_id)
-    except NotFoundError:
+    state = await client.instances._core.lookup.find(instance_id)
+    if state is None:
         return "there is no such instance"
-    if not instance.is_stopped and not force:
+    if not state.is_stopped and not force:
         raise InferleaseError(
-            f"it is {printable(instance.instance_status.status, 30)}, and only what is stopped is deleted: "
+            f"it is {printable(state.instance_status.status, 30)}, and only what is stopped is deleted: "
             f"inferlease stop {instance_id}, or --force"
         )
-    if not instance.is_stopped:
-        await (await instance.stop()).wait_until_stopped(timeout)
-    await instance.delete()
+    if not state.is_stopped and (instance := await client.instances.stop(instance_id)) is not None:
+        await instance.wait_until_stopped(timeout)
+    await client.instances.delete(instance_id)
     return "deleted"

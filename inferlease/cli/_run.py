@@ -18,7 +18,7 @@ from inferlease._probe import check_inference_url
 from inferlease.cli import _signals
 from inferlease.cli._advice import with_advice
 from inferlease.cli._leasing import LeaseArguments, leased
-from inferlease.cli._options import SECONDS, model_argument, spec_options, wait_options
+from inferlease.cli._options import POSITIVE_SECONDS, model_argument, spec_options, wait_options
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._told import is_news
@@ -34,9 +34,11 @@ _PATIENCE = 10.0
 @click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 @spec_options
 @wait_options
-@click.option("--release-timeout", type=SECONDS, default=120.0, show_default=True, help="At most until it is stopped.")
+@click.option(
+    "--release-timeout", type=POSITIVE_SECONDS, default=120.0, show_default=True, help="At most until it is stopped."
+)
 @click.option("--max-cost", type=float, help="Stop it before it costs more; by default no limit.")
-@click.option("--max-duration", type=SECONDS, help="Stop it so long after the start; by default no limit.")
+@click.option("--max-duration", type=POSITIVE_SECONDS, help="Stop it so long after the start; by default no limit.")
 @click.option("--min-balance", type=float, help="Stop it when less is left on the account; by default no limit.")
 @click.option("--label", metavar="TEXT", help="For `inferlease costs`.")
 @click.option("--probe/--no-probe", help="Also wait until the instance answers requests; by default not.")
@@ -138,8 +140,8 @@ async def _lease_and_run(
                 "OPENAI_MODEL": leased_model,
                 "INFERLEASE_MODEL": leased_model,
             }
-            child = _Child(executable, command_line, environment, interrupts.outer_mask)
-            with interrupts.going_to(child.signal):
+            child = _Child(executable, command_line, environment, interrupts.outer_mask, terminal)
+            with interrupts.going_to(child.pass_on):
                 try:
                     code = await child.exit_code()
                 except asyncio.CancelledError:  # the lease has reached a limit
@@ -158,8 +160,14 @@ class _Child:
     """The command, in this process's group: a terminal treats both as one job."""
 
     def __init__(
-        self, executable: str, command_line: tuple[str, ...], environment: dict[str, str], mask: set[int]
+        self,
+        executable: str,
+        command_line: tuple[str, ...],
+        environment: dict[str, str],
+        mask: set[int],
+        terminal: Terminal,
     ) -> None:
+        self._terminal = terminal
         # Python ignores these two; a command expects their defaults.
         defaults = [signal.SIGPIPE, signal.SIGXFSZ]
         try:
@@ -167,16 +175,26 @@ class _Child:
         except OSError as error:
             raise _NotExecutableError(f"the command {executable!r} can't be executed: {error.strerror}") from None
 
-    def signal(self, number: signal.Signals, from_terminal: bool) -> None:
+    def pass_on(self, number: signal.Signals, from_terminal: bool) -> None:
         """Pass a signal on, unless the terminal gave it to the command itself."""
         has_it = from_terminal and number is signal.SIGINT and os.getpgid(self._pid) == os.getpgrp()
         if not has_it:
+            self._send(number)
+
+    def _send(self, number: signal.Signals) -> bool:
+        """Whether it can be sent a signal: one that runs as another user, as below sudo, can't."""
+        try:
             os.kill(self._pid, number)
+        except PermissionError:
+            self._terminal.say(f"{number.name} can't be sent to the command, which runs as another user: it goes on")
+            return False
+        return True
 
     async def end(self) -> None:
-        """Have it end, and wait for that: with a signal that it may handle, then with one that it can't."""
+        """Have it end, if it can be, and wait for that: by a signal that it may handle, then by one that it can't."""
         for number, seconds in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, _PATIENCE)):
-            os.kill(self._pid, number)
+            if not self._send(number):
+                return
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 if os.waitpid(self._pid, os.WNOHANG)[0]:  # noqa: ASYNC222 - it does not wait

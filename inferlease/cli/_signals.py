@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
 import signal
 import sys
 import threading
@@ -16,10 +18,13 @@ from typing import Any, TypeAlias
 
 from inferlease.cli._told import is_news
 
-__all__ = ["Interrupts", "run"]
+__all__ = ["Interrupts", "run", "run_reader"]
 
 Handler: TypeAlias = Callable[[signal.Signals, bool], object]
 """Gets the signal, and whether the terminal sent it."""
+
+
+_RELEASED = "what was started is released"
 
 
 class Interrupts:
@@ -33,7 +38,7 @@ class Interrupts:
 
     def __init__(self, work: asyncio.Task[int], say: Callable[[str], object], outer_mask: set[int]) -> None:
         self.first: signal.Signals | None = None
-        self.consequence: str = "what was started is released"
+        self.consequence: str = _RELEASED
         self.outer_mask = outer_mask
         self._work = work
         self._say = say
@@ -59,15 +64,29 @@ class Interrupts:
         self._work.cancel()
 
     def _only_tell(self, number: signal.Signals, _: bool) -> None:
-        self._say(f"{number.name}: the release goes on, and is waited for")
+        is_releasing = self.consequence == _RELEASED
+        told = "the release goes on, and is waited for" if is_releasing else f"ending; {self.consequence}"
+        self._say(f"{number.name}: {told}")
 
 
-def run(work: Callable[[Interrupts], Coroutine[Any, Any, int]], say: Callable[[str], object]) -> int:
+def run_reader(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """As `run`, for work that changes nothing: a signal ends it without a word.
+
+    The first lets it leave in good order, and nothing else is waited for, such as a thread that looks up a name. A
+    further one ends the process at once.
+    """
+    return run(lambda _: work(), say=lambda _: None, patient=False)
+
+
+def run(
+    work: Callable[[Interrupts], Coroutine[Any, Any, int]], say: Callable[[str], object], *, patient: bool = True
+) -> int:
     """Run `work` on a new event loop; returns its exit code, or 128+n if signal n has cancelled it.
 
     Args:
         work: Makes the coroutine. It is cancelled at most once.
         say: Told in one line what a signal does.
+        patient: Whether threads, and what the interpreter does at its exit, are waited for after a signal.
     """
     # A signal that is ignored from the start, as SIGHUP below nohup, stays ignored.
     wanted = {
@@ -77,7 +96,7 @@ def run(work: Callable[[Interrupts], Coroutine[Any, Any, int]], say: Callable[[s
     }
     # Never unblocked again: the interpreter's exit may still have a release to wait for.
     outer_mask = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
-    return asyncio.run(_run(work, say, wanted, set(outer_mask)))
+    return asyncio.run(_run(work, say, wanted, set(outer_mask), patient=patient))
 
 
 async def _run(
@@ -85,12 +104,14 @@ async def _run(
     say: Callable[[str], object],
     wanted: set[signal.Signals],
     outer_mask: set[int],
+    *,
+    patient: bool,
 ) -> int:
     task: asyncio.Task[int] | None = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine that runs has a task
     interrupts = Interrupts(task, say, outer_mask)
     if wanted:
-        listen = (asyncio.get_running_loop(), wanted, interrupts)
+        listen = (asyncio.get_running_loop(), wanted, interrupts, patient)
         threading.Thread(target=_listen, args=listen, name="inferlease-signals", daemon=True).start()
     try:
         return await work(interrupts)
@@ -99,12 +120,18 @@ async def _run(
             raise
         for note in filter(is_news, getattr(error, "__notes__", [])):
             say(f"error: {note}")
+        if not patient:
+            os._exit(128 + interrupts.first)
         return 128 + interrupts.first
 
 
-def _listen(loop: asyncio.AbstractEventLoop, wanted: set[signal.Signals], interrupts: Interrupts) -> None:
-    while True:
+def _listen(
+    loop: asyncio.AbstractEventLoop, wanted: set[signal.Signals], interrupts: Interrupts, patient: bool
+) -> None:
+    for count in itertools.count():
         number, from_terminal = _fetch(wanted)
+        if count and not patient:
+            os._exit(128 + number)
         # A loop that is closed has no work left to cancel.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(interrupts.arrived, number, from_terminal)

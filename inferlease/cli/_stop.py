@@ -11,7 +11,7 @@ from inferlease import Client, InferleaseError
 from inferlease.cli import _signals
 from inferlease.cli._completion import complete_live
 from inferlease.cli._ids import confirm, distinct, each, id_arguments, yes_option
-from inferlease.cli._options import SECONDS
+from inferlease.cli._options import POSITIVE_SECONDS
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 
@@ -23,7 +23,9 @@ _PAUSE = 1.0  # seconds
 
 @click.command("stop")
 @id_arguments(complete_live)
-@click.option("--timeout", type=SECONDS, default=120.0, show_default=True, help="At most until all are stopped.")
+@click.option(
+    "--timeout", type=POSITIVE_SECONDS, default=120.0, show_default=True, help="At most until all are stopped."
+)
 @yes_option
 def command(*, instance_ids: tuple[str, ...], timeout: float, yes: bool) -> int:
     """Stop instances and wait until they are seen to be stopped.
@@ -43,7 +45,7 @@ def command(*, instance_ids: tuple[str, ...], timeout: float, yes: bool) -> int:
 
             with terminal.bars() as bars:
                 bars.waiting_for("stopping")
-                return (await each(ids, stop_one, terminal))[1]
+                return (await each(ids, stop_one, terminal, goal="stopped"))[1]
 
     return _signals.run(stop, terminal.say)
 

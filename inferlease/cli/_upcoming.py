@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 
-import click
 from attrs import frozen
-from click.exceptions import Exit
 
 from inferlease import Client, Instance, InstanceEvent
 from inferlease.cli._ids import each
-from inferlease.cli._instances import prices
+from inferlease.cli._instances import Prices, prices
 from inferlease.cli._output import Form, write_json, write_lines
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 from inferlease.money import duration
 
-__all__ = ["Upcoming"]
+__all__ = ["Upcoming", "billed_is_told"]
+
+# Seconds that the price of what was started is waited for.
+_PRICE_PATIENCE = 2.0
+
+
+@contextlib.contextmanager
+def billed_is_told(ids: Collection[str], terminal: Terminal) -> Iterator[None]:
+    """Tell what is billed, and how to stop it, before any error leaves the block; `ids` may grow in it."""
+    try:
+        yield
+    except Exception:
+        # Perhaps nobody has read the ids, and they are what is needed most.
+        if ids:
+            terminal.say(_still_billed(ids))
+        raise
+
+
+def _still_billed(ids: Collection[str]) -> str:
+    return f"still billed: {', '.join(ids)}; stop with: inferlease stop {' '.join(ids)}"
 
 
 @frozen
@@ -44,27 +63,16 @@ class Upcoming:
     ) -> int:
         """Tell of instances that are billed from here on, and wait for them; returns the exit code."""
         ids = [instance.instance_id for instance in instances]
-        billed = f"still billed: {', '.join(ids)}; stop with: inferlease stop {' '.join(ids)}"
-        interrupts.consequence = billed
-        try:
-            if self.form is None:
-                known = await prices(client)
-                for each_one in instances:
-                    cost = known.told(each_one.instance_args)
-                    terminal.say(
-                        f"{each_one.instance_id}: started, at most {cost}; "
-                        f"stop it with: inferlease stop {each_one.instance_id}"
-                    )
+        interrupts.consequence = _still_billed(ids)
+        with billed_is_told(ids, terminal):
+            # Before anything is asked for: however this process ends, the ids are out.
             if self.form != "json":
                 write_lines(ids)
+            if self.form is None:
+                await _tell_prices(client, instances, terminal)
             code = await self._waited(instances, terminal) if self.wait else 0
             if self.form == "json":
                 write_json(client.converter.unstructure([*instances] if as_list else instances[0]))
-        except (Exit, click.ClickException):
-            # Nobody has read the ids, and they are what is needed most.
-            if ids:
-                terminal.say(billed)
-            raise
         return code
 
     async def _waited(self, instances: Sequence[Instance], terminal: Terminal) -> int:
@@ -85,5 +93,17 @@ class Upcoming:
 
         with terminal.bars(several=len(by_id) > 1) as bars:
             bars.waiting_for("starting")
-            _, code = await each([*by_id], wait, terminal)
+            _, code = await each([*by_id], wait, terminal, goal="usable")
         return code
+
+
+async def _tell_prices(client: Client, instances: Sequence[Instance], terminal: Terminal) -> None:
+    try:
+        async with asyncio.timeout(_PRICE_PATIENCE):
+            known = await prices(client)
+    except TimeoutError:
+        known = Prices()
+    for instance in instances:
+        price = known.told(instance.instance_args)
+        costs = "price unknown" if price == "-" else f"at most {price}"
+        terminal.say(f"{instance.instance_id}: started, {costs}; stop it with: inferlease stop {instance.instance_id}")

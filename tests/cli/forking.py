@@ -31,19 +31,27 @@ class Forked:
     """A process of the tool."""
 
     _reply: int
+    _pid: int = 0
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self._known_pid(), number)
 
     def wait(self, seconds: float = SECONDS) -> int:
         """Its exit code; 128+n if signal n has ended it. One that takes too long is killed."""
-        pid, code = self._read(), ""
+        pid, code = self._known_pid(), ""
         try:
             if select.select([self._reply], [], [], seconds)[0]:
                 code = self._read()
         finally:
             os.close(self._reply)
         if not code:
-            os.kill(int(pid), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             raise AssertionError(f"it did not end within {seconds:.0f} s")
         return int(code)
+
+    def _known_pid(self) -> int:
+        self._pid = self._pid or int(self._read())
+        return self._pid
 
     def _read(self) -> str:
         """A line of the reply: the first is its pid, the second its exit code."""

@@ -73,6 +73,12 @@ class Tool:
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         return self._popen([*through, *INFERLEASE, *arguments], changes, **pipes)
 
+    def start_after(self, prelude: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start it, with pipes, once its process has executed `prelude`."""
+        program = f"{prelude}\nimport sys\nfrom inferlease.cli import main\nsys.exit(main())"
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return self._popen([sys.executable, "-c", program, *arguments], {}, **pipes)
+
     def start_at_terminal(self, *arguments: str, **changes: str | None) -> Terminal:
         """Start it as the foreground job of a terminal of 80 columns."""
         terminal = at_terminal([*INFERLEASE, *arguments], self.environment(changes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 import inferlease
 from inferlease.cli._commands import COMMANDS, invoke
+from tests.cli.forking import forge
 from tests.cli.support import Tool
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +78,15 @@ def test_the_version_is_the_package_s() -> None:
             ["run", "org/model", "--timeout", "soon", "--", "true"],
             "error: Invalid value for '--timeout': 'soon' is not",
         ),
+        (
+            ["run", "org/model", "--max-duration", "0", "--", "true"],
+            "error: Invalid value for '--max-duration': '0' is",
+        ),
+        (["start", "org/model", "--timeout", "0"], "error: Invalid value for '--timeout': '0' is not a positive"),
+        (["start", "org/model", "--timeout", "2e9"], "error: Invalid value for '--timeout': '2e9' is not a positive"),
+        (["start", "org/model", "--stall-timeout", "0"], "error: Invalid value for '--stall-timeout': '0' is not"),
+        (["restart", "instance-1", "--timeout", "0"], "error: Invalid value for '--timeout': '0' is not a positive"),
+        (["rm", "instance-1", "--timeout", "0"], "error: Invalid value for '--timeout': '0' is not a positive"),
         (["stop"], "error: Missing argument 'ID...'."),
     ],
 )
@@ -87,6 +98,16 @@ def test_wrong_usage_is_one_line_that_names_the_help(
     assert printed.startswith(said)
     assert printed.endswith("--help)\n")
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("show", "--help"), ("--version",)], ids=" ".join)
+def test_help_that_nobody_reads_ends_as_every_answer_does(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with (tmp_path / "stderr").open("w") as stderr:
+        process = forge().start(arguments, Tool({}).environment({}), (stderr.fileno(), write, stderr.fileno()))
+    os.close(write)
+    assert (process.wait(), (tmp_path / "stderr").read_text()) == (141, "")
 
 
 def test_without_arguments_it_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:

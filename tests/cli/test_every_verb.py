@@ -88,7 +88,7 @@ VERBS = {
         STARTED,
         "stop it with",
         unknown=(("no-such/model",), 1, UNKNOWN_MODEL),
-        closed=(141, STARTED + BILLED),
+        closed=(141, BILLED),
         shape=InstanceState,
     ),
     "ps": Verb(("--all",), NOTHING, "state", shape=list[InstanceState]),
@@ -99,7 +99,7 @@ VERBS = {
         closed=(0, r"instance-\w+: stopped\n"),
     ),
     "restart": Verb(
-        ("{stopped}",), STARTED, "stop it with", unknown=UNKNOWN, closed=(141, STARTED + BILLED),
+        ("{stopped}",), STARTED, "stop it with", unknown=UNKNOWN, closed=(141, BILLED),
         shape=list[InstanceState],
     ),
     "rm": Verb(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from inferlease.cli._ids import each
 from tests.cli.support import INFERLEASE, MODEL, Tool
 from tests.terminal import at_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from inferlease.cli._terminal import Terminal
     from tests.faults import FaultyEmulator
 
 
@@ -112,6 +115,22 @@ def test_a_job_in_the_background_asks_nobody(tool: Tool, emulator: FaultyEmulato
 def test_one_is_not_asked_about(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
     assert tool.show("stop", ids[0])[0] == 0
     assert emulator.books().still_billed == [ids[1]]
+
+
+@pytest.mark.asyncio
+async def test_an_error_that_nobody_foresaw_waits_for_the_others() -> None:
+    others, terminal = asyncio.Event(), cast("Terminal", None)  # it has nothing to say
+
+    async def act(instance_id: str) -> None:
+        if instance_id == "a":
+            raise LookupError("unforeseen")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        others.set()
+
+    with pytest.raises(LookupError, match="unforeseen"):
+        await each(["a", "b"], act, terminal)
+    assert others.is_set()
 
 
 def test_credentials_that_are_missing_are_told_once(tool: Tool, ids: list[str]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from inferlease import APIError, _lookup
+from inferlease.cli import _rm, _upcoming
 from tests.cli.support import MODEL, Tool, ended, read_until
 from tests.faults import FaultyEmulator, edited, emulated, step
 
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
+    from inferlease.cli._signals import Interrupts
+    from inferlease.cli._terminal import Terminal
     from inferlease.sync import Client
 
 
@@ -94,6 +100,58 @@ def test_a_wait_that_is_over_tells_how_to_go_on(tool: Tool, emulator: FaultyEmul
     assert said.endswith(f"; inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}")
 
 
+@pytest.mark.asyncio
+async def test_the_id_is_told_before_the_price_is_asked_for_in_vain(
+    emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed, said = "", list[str]()
+
+    async def never(_: object) -> None:
+        nonlocal printed
+        printed = capsys.readouterr().out
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(_upcoming, "_PRICE_PATIENCE", 0.05)
+    monkeypatch.setattr(_upcoming, "prices", never)
+    terminal, interrupts = SimpleNamespace(say=said.append), SimpleNamespace()
+    async with emulator.client() as client:
+        instance = await client.instances.start(MODEL)
+        upcoming = _upcoming.Upcoming(None, wait=False, timeout=1.0, stall_timeout=None)
+        await upcoming.follow(client, [instance], cast("Terminal", terminal), cast("Interrupts", interrupts))
+    stop = f"inferlease stop {instance.instance_id}"
+    assert printed == f"{instance.instance_id}\n"
+    assert said == [f"{instance.instance_id}: started, price unknown; stop it with: {stop}"]
+
+
+@pytest.mark.parametrize(("option", "printed"), [("--json", ""), ("-q", "{id}\n")])
+def test_a_wait_that_fails_for_good_tells_what_is_billed(
+    tool: Tool, emulator: FaultyEmulator, option: str, printed: str
+) -> None:
+    emulator.fault("get", 401, times=None)
+    done = tool.run("start", MODEL, "--wait", option)
+    (instance_id,) = emulator.books().still_billed
+    billed, error = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, printed.format(id=instance_id))
+    assert billed == f"still billed: {instance_id}; stop with: inferlease stop {instance_id}"
+    assert error.startswith("error: ")
+    assert "401" in error
+
+
+def test_a_restart_after_which_credentials_are_refused_tells_what_is_billed(
+    tool: Tool, emulator: FaultyEmulator, account: Client
+) -> None:
+    ids = [account.instances.start(MODEL).stop().instance_id for _ in range(2)]
+    emulator.fault("restart", 401, handled=False)  # of one of both
+    emulator.fault("token", edit=lambda content: content)
+    emulator.fault("token", 401, times=None)
+    done = tool.run("restart", "-y", *ids)
+    (instance_id,) = emulator.books().still_billed
+    billed, error = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert billed == f"still billed: {instance_id}; stop with: inferlease stop {instance_id}"
+    assert error.startswith("error: the client id and secret were not accepted")
+
+
 @emulated(seconds_per_step=60.0)
 def test_a_wait_that_is_interrupted_tells_what_is_billed(tool: Tool, emulator: FaultyEmulator) -> None:
     start = tool.start("start", MODEL, "--wait")
@@ -146,6 +204,19 @@ def test_rm_stops_first_on_demand(tool: Tool, emulator: FaultyEmulator, account:
     assert (done.returncode, done.stderr) == (0, f"{instance.instance_id}: deleted\n")
     assert account.instances.list() == []
     assert emulator.books().still_billed == []
+
+
+@pytest.mark.asyncio
+async def test_rm_finds_what_is_gone_as_stop_does(emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By lists, where a server answers 400 instead of 404."""
+    monkeypatch.setattr(_lookup, "LIST_INTERVAL", 0.0)
+    emulator.fault("get", 400, times=None)
+    async with emulator.client() as client:
+        told = await _rm._removed(client, "instance-unknown", force=False, timeout=1.0)
+        assert told == "there is no such instance"
+        listed = await client.instances.start(MODEL)
+        with pytest.raises(APIError, match="400"):
+            await _rm._removed(client, listed.instance_id, force=True, timeout=1.0)
 
 
 @emulated(seconds_per_step=0.2)

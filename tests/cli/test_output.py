@@ -113,7 +113,7 @@ def test_a_full_disk_is_told(tool: Tool, verb: tuple[str, ...], tmp_path: Path) 
     assert process.wait() == 1
     said = (tmp_path / "stderr").read_text().splitlines()
     assert said[-1] == "error: stdout can't be written: No space left on device"
-    assert [line for line in said if line.startswith("still billed: instance-")] == said[1:-1]
+    assert [line for line in said if line.startswith("still billed: instance-")] == said[:-1]
 
 
 def test_an_ascii_terminal_is_written_to_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +131,7 @@ def test_an_ascii_terminal_is_written_to_all_the_same(capsys: pytest.CaptureFixt
         (errors.RateLimitError("slower", status=429), "; try again later"),
         (errors.StartRefusedError("no such model", status=404), "; list models with: inferlease models"),
         (errors.LedgerError("mend the folder"), ""),
+        (errors.WaitTimeoutError("instance a is not usable; the lease stops it", instance_id="a"), ""),
         (errors.OutcomeUnknownError("stop it with: inferlease stop a"), ""),
     ],
     ids=lambda value: type(value).__name__,

@@ -90,7 +90,8 @@ def test_a_pipe_that_closes_ends_the_command_as_in_a_shell(tool: Tool) -> None:
 def test_the_options_reach_the_start(tool: Tool, emulator: FaultyEmulator) -> None:
     tool.run(
         *("run", MODEL, "--hardware-type", "NVIDIA_L40S_1", "--context-length", "2048"),
-        *("--billing-interval", "per_hour", "--num-workers", "2", "--probe", "--", "true"),
+        *("--billing-interval", "per_hour", "--num-workers", "2", "--wait-for-capacity", "0"),
+        *("--probe", "--", "true"),
     )
     assert [request.json for request in emulator.asked("start")] == [
         {
@@ -193,7 +194,7 @@ def test_a_command_that_turns_out_to_be_no_program_is_126(tool: Tool, tmp_path: 
         (["not a model"], 2, "error: not a model name: 'not a model'"),
         ([MODEL, "--hardware-type", "a/b"], 2, "error: 'a/b' is not a valid hardware type id"),
         ([MODEL, "--context-length", "0"], 2, "error: context_length=0 is not a positive whole number of tokens"),
-        ([MODEL, "--timeout", "0"], 2, "error: timeout=0.0 is not a positive number of seconds"),
+        ([MODEL, "--timeout", "0"], 2, "error: Invalid value for '--timeout': '0' is not a positive number of seconds"),
     ],
 )
 def test_what_is_refused_is_one_line(tool: Tool, arguments: list[str], code: int, said: str) -> None:
@@ -208,6 +209,7 @@ def test_an_instance_that_is_late_is_released(tool: Tool, emulator: FaultyEmulat
     done = tool.run("run", MODEL, "--timeout", "0.6", "--", "echo", "never")
     assert (done.returncode, done.stdout) == (1, "")
     assert "is not usable after 0.6 s" in done.stderr.splitlines()[-1]
+    assert done.stderr.endswith("; the lease stops it\n")
     assert emulator.books().starts == 1
 
 

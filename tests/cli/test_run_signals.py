@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from inferlease.cli._run import _Child
 from tests.cli.support import MODEL, SECONDS, Tool, ended, read_until
 from tests.faults import FaultyEmulator, emulated
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
+    from inferlease.cli._terminal import Terminal
     from inferlease.emulator import Operation, Phase
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -156,6 +161,23 @@ def test_signals_after_the_command_leave_its_exit_code(tool: Tool, emulator: Fau
             run.send_signal(signal.SIGINT)
             read_until(run.stderr, "SIGINT: the release goes on")
     assert ended(run)[0] == 3
+
+
+def test_a_command_of_another_user_can_t_be_signalled_and_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    said: list[str] = []
+    terminal = SimpleNamespace(say=said.append)
+    child = _Child("/bin/sh", ("sh", "-c", "exit 3"), {}, set(), cast("Terminal", terminal))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", refuse)
+        child.pass_on(signal.SIGINT, from_terminal=False)
+        asyncio.run(child.end())
+    assert said == [
+        f"{name} can't be sent to the command, which runs as another user: it goes on" for name in ("SIGINT", "SIGTERM")
+    ]
+    assert asyncio.run(child.exit_code()) == 3
 
 
 def test_a_terminal_that_goes_away_is_a_signal_too(tool: Tool, emulator: FaultyEmulator) -> None:
