@@ -50,7 +50,7 @@ async def check_up(core: Core) -> list[Check]:
     reached: Settled[int] = await core.exchange.settle(
         _requests.LIST_MODELS, lambda payload: len(_listed(payload)), attempts=2
     )
-    checks = [_reachability(core, reached), _clock(reached, began.timestamp())]
+    checks = [_inference_key(core), _reachability(core, reached), _clock(reached, began.timestamp())]
     try:
         client_id = core.exchange.account()[0]
     except ConfigurationError as error:
@@ -66,6 +66,15 @@ async def check_up(core: Core) -> list[Check]:
         balance = error
     ledger = await _ledger(core, client_id)
     return [_credentials(balance), *checks, ledger, await _orphans(core, balance), _balance(balance)]
+
+
+def _inference_key(core: Core) -> Check:
+    try:
+        core.probe.check()
+    except ConfigurationError as error:
+        advice = "set INFERLEASE_INFERENCE_KEY: `run`, a probe and openai() do nothing without it"
+        return Check("inference key", "failed", str(error), advice)
+    return Check("inference key", "ok", "it is there; whether it is valid, only an instance can tell")
 
 
 def _listed(payload: object) -> list[object]:

@@ -330,7 +330,7 @@ class Client:
         return grouped(records, by, at)
 
     async def check_up(self) -> Checks:
-        """Whether leases can work here: credentials, network, clock, ledger, orphans, balance. Changes nothing.
+        """Whether leases can work here: credentials, keys, network, clock, ledger, orphans, balance. Changes nothing.
 
         Example:
             for check in await client.check_up():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -33,6 +34,9 @@ INTERVALS = {"per_minute": 60.0, "per_hour": 3600.0}
 
 DEFAULT_INTERVAL = "per_minute"
 """What the server bills by where a start does not say."""
+
+# Columns that the narrowest of usual terminals shows, but for the last, at which some begin a new line.
+_WIDTH = 79
 
 GroupBy: TypeAlias = Literal["label", "model", "hardware", "day"]
 """What leases can be summed up by; the day is that of the start, in UTC."""
@@ -205,33 +209,42 @@ class Quote:
     assumption: str = ASSUMPTION
 
     def __str__(self) -> str:
-        return "\n".join(self.lines())
+        titles, rows = self.table()
+        widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in (titles, *rows)
+        ]
+        return "\n".join([*table, *(part for note in self.notes() for part in textwrap.wrap(note, _WIDTH))])
 
-    def lines(self) -> list[str]:
-        """As a table, and what it rests on below it."""
-        head = ["hardware type", "available", "at most/h", "listed/h"]
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """The titles of its columns, and a row for each hardware type, as a person reads them."""
+        titles = ["hardware type", "available", "at most/h", "listed/h"]
         if self.duration is not None:
-            head.append(f"at most for {duration(self.duration)}")
+            titles.append(f"for {duration(self.duration)}")
         if self.balance is not None:
-            head.append("balance lasts")
-        rows = [head, *(self._row(each) for each in self.hardware)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-        table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+            titles.append("balance lasts")
+        return titles, [self._row(each) for each in self.hardware]
+
+    def notes(self) -> list[str]:
+        """What the table rests on, and what a start takes by default."""
         workers = f"{self.num_workers} worker" + "s" * (self.num_workers > 1)
-        return [*table, f"{workers}, {self.billing_interval}; an estimate: {self.assumption}", *self._remarks()]
+        notes = [f"{workers}, {self.billing_interval}; an estimate: {self.assumption}"]
+        default = [printable(each.hardware_type_id, 60) for each in self.hardware if each.is_recommended]
+        if default:
+            notes.append(f"recommended, and taken unless another is named: {default[0]}")
+        if self.balance is None:
+            notes.append(f"how long the balance lasts is unknown: {self.balance_trouble}")
+        return notes
 
     def _row(self, each: HardwareQuote) -> list[str]:
-        name = printable(each.hardware_type_id, 60) + (" (recommended)" if each.is_recommended else "")
-        row = [name, "yes" if each.is_available else "no"]
+        row = [printable(each.hardware_type_id, 60), "yes" if each.is_available else "no"]
         row += [amount(each.price_per_hour, each.currency, 2), amount(each.listed_per_hour, each.currency, 2)]
         if self.duration is not None:
             row.append(amount(each.cost, each.currency))
         if self.balance is not None:
             row.append("unknown" if each.runway is None else duration(each.runway))
         return row
-
-    def _remarks(self) -> list[str]:
-        return [] if self.balance is not None else [f"how long the balance lasts is unknown: {self.balance_trouble}"]
 
 
 @frozen

@@ -36,7 +36,7 @@ COMMANDS = {
     "costs": "Tell what leases have cost, by label, model, hardware or day.",
     "leases": "List the leases and starts that the ledger remembers.",
     "reap": "Find, and stop, what killed processes have left running.",
-    "doctor": "Check credentials, network, clock, ledger, orphans, balance.",
+    "doctor": "Check credentials, keys, network, clock, ledger, orphans, balance.",
     "demo": "Lease an emulated instance and let it answer prompts.",
     "emulator": "Serve an emulator of the whole API.",
 }

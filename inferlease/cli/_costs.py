@@ -10,11 +10,12 @@ from typing import Literal, get_args
 
 import click
 
-from inferlease import Client, CostGroup
+from inferlease import Client, CostGroup, StartRecord
 from inferlease.cli._client import ask
 from inferlease.cli._options import AGE, in_json
-from inferlease.cli._output import write_json, write_lines
+from inferlease.cli._output import write_json, write_lines, write_notes, write_table
 from inferlease.cli._terminal import Terminal
+from inferlease.ledger import now
 from inferlease.money import ASSUMPTION, GroupBy, amount
 
 __all__ = ["command"]
@@ -29,15 +30,21 @@ def command(*, since: timedelta, by: GroupBy, form: Literal["json", "csv"] | Non
     """Tell what the leases that live, or ended since then, have cost at most, by this machine's ledger.
 
     A lease counts whole, and for `--by day` on the day of its start in UTC. Instances that were started without a lease
-    are not in it.
+    are not in it, and how many there are is told. Where stdout is no terminal, each group is a line with tabs: name,
+    leases, hours, at most; the sum, and what it rests on, goes to stderr.
     """
 
-    async def tell(client: Client, _: Terminal) -> None:
+    async def tell(client: Client, terminal: Terminal) -> None:
         groups = await client.costs(since.total_seconds(), by)
         if form == "json":
             write_json(client.converter.unstructure(groups))
+        elif form == "csv":
+            write_lines(_csv(groups, by))
         else:
-            write_lines(_csv(groups, by) if form == "csv" else _table(groups, by))
+            titles = (by, "leases", "hours", "at most")
+            write_table(titles, [_row(group) for group in groups], folds=(by, "at most"))
+            without = _started_without_lease(await client.leases.list(now() - since))
+            write_notes([_total(groups), *without, f"estimates: {ASSUMPTION}"], terminal.say)
 
     return ask(tell)
 
@@ -56,17 +63,12 @@ def _csv(groups: Sequence[CostGroup], by: GroupBy) -> list[str]:
     return text.getvalue().splitlines()
 
 
-def _table(groups: Sequence[CostGroup], by: GroupBy) -> list[str]:
-    rows = [[by, "leases", "hours", "at most"]]
-    for group in groups:
-        costs = [amount(value, currency, 2) for currency, value in sorted(group.amounts.items())]
-        if group.unknown:
-            costs.append(f"{group.unknown} of unknown price")
-        leases = f"{group.leases} ({group.live} live)" if group.live else str(group.leases)
-        rows.append([group.name or "(none)", leases, f"{group.seconds / 3600:.2f}", " + ".join(costs)])
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*lines, _total(groups), f"estimates: {ASSUMPTION}"]
+def _row(group: CostGroup) -> tuple[str, str, str, str]:
+    costs = [amount(value, currency, 2) for currency, value in sorted(group.amounts.items())]
+    if group.unknown:
+        costs.append(f"{group.unknown} of unknown price")
+    leases = f"{group.leases} ({group.live} live)" if group.live else str(group.leases)
+    return group.name or "(none)", leases, f"{group.seconds / 3600:.2f}", " + ".join(costs)
 
 
 def _total(groups: Sequence[CostGroup]) -> str:
@@ -77,3 +79,12 @@ def _total(groups: Sequence[CostGroup]) -> str:
     told = [amount(value, currency, 2) for currency, value in sorted(sums.items())] or ["nothing of known price"]
     unknown = sum(group.unknown for group in groups)
     return f"in all: {' + '.join(told)}" + (f"; {unknown} of unknown price are not in it" if unknown else "")
+
+
+def _started_without_lease(records: Sequence[StartRecord]) -> list[str]:
+    """What the sum leaves out, if there is any: nobody notes when such an instance ends."""
+    ids = {record.instance_id for record in records if record.kind != "lease" and record.instance_id is not None}
+    if not ids:
+        return []
+    told = f"{len(ids)} instances that were" if len(ids) > 1 else "an instance that was"
+    return [f"not in it: {told} started without a lease, and billed until stopped (see: inferlease leases)"]

@@ -17,7 +17,7 @@ __all__ = ["command"]
 @click.command("doctor")
 @in_json("A list of objects: name, status, said, advice.")
 def command(*, form: Form) -> int:
-    """Check credentials, reachability, clock, ledger, orphans and balance, and say what to do.
+    """Check credentials, inference key, reachability, clock, ledger, orphans and balance, and say what to do.
 
     Nothing is started or stopped. Exits with 1 if any check fails. Where stdout is no terminal, each check is a line
     with tabs: check, status, what was found, what to do.

@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import textwrap
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import zip_longest
 from typing import Literal, NoReturn, TypeAlias
 
@@ -24,6 +24,7 @@ __all__ = [
     "write_json",
     "write_line_of_json",
     "write_lines",
+    "write_notes",
     "write_rows",
     "write_table",
 ]
@@ -106,6 +107,21 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, folds: 
     else:
         lines = [line for row in rows for line in _with_all_below(titles, row, terminal)]
     write_lines(lines)
+
+
+def write_notes(notes: Sequence[str], say: Callable[[str], object]) -> None:
+    """Write what a table rests on: at a terminal below it, else by `say`, so that no program takes it for a row."""
+    if not is_terminal():
+        for note in notes:
+            say(note)
+        return
+    terminal = shutil.get_terminal_size().columns
+    write_lines([line for note in notes for line in _wrapped(note, terminal)])
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines, of which no word is broken, so that it can be copied."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _shared(natural: Sequence[int], wholes: Sequence[int], room: int) -> list[int]:

@@ -8,7 +8,7 @@ from inferlease import Client
 from inferlease.cli._client import ask
 from inferlease.cli._completion import complete_hardware
 from inferlease.cli._options import POSITIVE_SECONDS, in_json, model_argument
-from inferlease.cli._output import Form, write_json, write_lines
+from inferlease.cli._output import Form, write_json, write_notes, write_table
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["command"]
@@ -31,15 +31,17 @@ def command(
 ) -> int:
     """Tell what MODEL (org/model) would cost on each hardware type, the cheapest available first.
 
-    Every figure is an estimate, and what it assumes is told. Works without credentials, but then without how long the
-    balance lasts.
+    Every figure is at most, and an estimate; what it assumes is told. Works without credentials, but then without how
+    long the balance lasts. Where stdout is no terminal, each type is a line with tabs: hardware type, available, at
+    most per hour, listed per hour, for the duration, balance lasts; what they rest on goes to stderr.
     """
 
-    async def tell(client: Client, _: Terminal) -> None:
+    async def tell(client: Client, terminal: Terminal) -> None:
         quote = await client.quote(model, hardware_type or None, num_workers, duration)
         if form == "json":
             write_json(client.converter.unstructure(quote))
         else:
-            write_lines(quote.lines())
+            write_table(*quote.table())
+            write_notes(quote.notes(), terminal.say)
 
     return ask(tell)

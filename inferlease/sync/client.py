@@ -244,7 +244,7 @@ class Client(_facade.Facade[_async.Client]):
         return _bridge.run(self._inner.costs, since, by)
 
     def check_up(self) -> Checks:
-        """Whether leases can work here: credentials, network, clock, ledger, orphans, balance. Changes nothing.
+        """Whether leases can work here: credentials, keys, network, clock, ledger, orphans, balance. Changes nothing.
 
         Example:
             for check in client.check_up():

@@ -15,9 +15,9 @@ from tests.faults import FaultyEmulator
 
 def test_what_run_was_given_as_a_label_is_summed_up(tool: Tool) -> None:
     assert tool.run("run", MODEL, "--label", "=a", "--", "true").returncode == 0
-    head, row, total, said = tool.run("costs").stdout.splitlines()
-    assert head.split() == ["label", "leases", "hours", "at", "most"]
-    assert row.split() == ["=a", "1", "0.00", "0.02", "EUR"]
+    done = tool.run("costs")
+    assert done.stdout == "=a\t1\t0.00\t0.02 EUR\n"
+    total, said = done.stderr.splitlines()
     assert total == "in all: 0.02 EUR"
     assert said.startswith("estimates: billed from the start call")
     (group,) = json.loads(tool.run("costs", "--by", "model", "--json").stdout)
@@ -29,7 +29,16 @@ def test_what_run_was_given_as_a_label_is_summed_up(tool: Tool) -> None:
 
 def test_without_a_lease_there_is_nothing(tool: Tool) -> None:
     done = tool.run("costs")
-    assert (done.returncode, done.stdout.splitlines()[1]) == (0, "in all: nothing of known price")
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[0]) == (0, "", "in all: nothing of known price")
+
+
+def test_what_was_started_without_a_lease_is_said_not_to_be_in_it(tool: Tool, emulator: FaultyEmulator) -> None:
+    with emulator.sync_client() as client:
+        client.instances.start(MODEL)
+    _, terminal = tool.show("costs", columns=200)
+    lines = [line for line in terminal.lines() if line.strip()]
+    assert lines[0].split() == ["label", "leases", "hours", "at", "most"]
+    assert lines[2].startswith("not in it: an instance that was started without a lease")
 
 
 @pytest.mark.parametrize("since", ["7", "d", "-1d", "1y", "nand"])

@@ -15,7 +15,7 @@ from tests.recovery.support import left
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHECKS = ["credentials", "reachability", "clock", "ledger", "orphans", "balance"]
+CHECKS = ["credentials", "inference key", "reachability", "clock", "ledger", "orphans", "balance"]
 
 
 def checked(tool: Tool, *, code: int = 1, **changes: str | None) -> dict[str, Any]:
@@ -61,6 +61,18 @@ def test_missing_credentials_are_named(tool: Tool) -> None:
 def test_wrong_credentials_are_told_without_the_secret(tool: Tool) -> None:
     found = checked(tool, CORTECS_CLIENT_SECRET="s3cret-value")
     assert "credentials" in failed(found)
+    assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize(("key", "said"), [
+    ({}, "no key for inference: set INFERLEASE_INFERENCE_KEY"),
+    ({"OPENAI_API_KEY": "sk-proj-s3cret"}, "OPENAI_API_KEY holds another provider's key"),
+    ({"INFERLEASE_INFERENCE_KEY": "s3cret\n"}, "characters that no header can carry"),
+])  # fmt: skip
+def test_a_key_for_inference_that_is_missing_or_refused_is_told(tool: Tool, key: dict[str, str], said: str) -> None:
+    found = checked(tool, **{"INFERLEASE_INFERENCE_KEY": None, "OPENAI_API_KEY": None, **key})
+    assert failed(found) == ["inference key"]
+    assert said in found["inference key"]["said"]
     assert "s3cret" not in str(found)
 
 

@@ -44,6 +44,8 @@ UNKNOWN_MODEL = r"error: .*Model 'no-such--model' not found; list models with: i
 STARTED = r"instance-\w+: started, at most 1\.20 EUR/h; stop it with: inferlease stop instance-\w+\n"
 BILLED = r"still billed: instance-\w+; stop with: inferlease stop instance-\w+\n"
 LEASED = r"instance .* started .*\ninstance .* usable .*\ninstance .* stopped .*\nestimated cost: .*\n"
+QUOTED = r"1 worker, per_minute; an estimate: .*\nrecommended, .*\n(how long the balance lasts is unknown: .*\n)?"
+SUMMED_UP = r"in all: .*\n(not in it: .*\n)?estimates: .*\n"
 
 ALL = frozenset({"credentials", "right secret", "server"})
 
@@ -109,10 +111,10 @@ VERBS = {
     "models": Verb(shows=MODEL, needs=frozenset({"server"}), shape=list[ModelPreview]),
     "hardware": Verb(shows="NVIDIA_L4_1", needs=frozenset({"server"}), shape=list[HardwareType]),
     "quote": Verb(
-        (MODEL,), NOTHING, "recommended", frozenset({"server"}), (("no-such/model",), 1, UNKNOWN_MODEL), shape=Quote
+        (MODEL,), QUOTED, "recommended", frozenset({"server"}), (("no-such/model",), 1, UNKNOWN_MODEL), shape=Quote
     ),
     "balance": Verb(shows="EUR", shape=Balance),
-    "costs": Verb(shows="in all", needs=frozenset({"credentials"}), shape=list[CostGroup]),
+    "costs": Verb(says=SUMMED_UP, shows="in all", needs=frozenset({"credentials"}), shape=list[CostGroup]),
     "leases": Verb(shows="instance", needs=frozenset({"credentials"})),
     "reap": Verb(
         needs=frozenset({"credentials"}),
@@ -170,6 +172,9 @@ def given(server: FaultyEmulator, name: str) -> list[str]:
             if f"{{{what}}}" in VERBS[name].given or name in ("ps", "leases"):
                 instance = client.instances.start(MODEL).wait_until_running()
                 made[what] = (instance.stop() if what == "stopped" else instance).instance_id
+        if name == "costs":
+            with client.lease(MODEL):
+                pass
     return [name, *(argument.format_map(made) for argument in VERBS[name].given)]
 
 

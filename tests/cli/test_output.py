@@ -84,14 +84,14 @@ def test_a_table_fits_and_breaks_no_id(
     assert shown(width, monkeypatch, capsys) == lines
 
 
-@pytest.mark.parametrize("verb", ["models", "hardware", "ps", "leases", "doctor"])
+@pytest.mark.parametrize("verb", ["models", "hardware", "ps", "leases", "doctor", "costs", "quote"])
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_what_is_shown_is_no_wider_than_the_terminal(
     tool: Tool, emulator: FaultyEmulator, verb: str, columns: int
 ) -> None:
     with emulator.sync_client() as client:
         instance = client.instances.start(MODEL)
-    _, terminal = tool.show(verb, columns=columns)
+    _, terminal = tool.show(verb, *([MODEL, "--duration", "600"] if verb == "quote" else []), columns=columns)
     # A word that is wider than the terminal is not broken, so that it can be copied.
     lines = [line.strip() for line in terminal.lines() if " " in line.strip()]
     assert [line for line in lines if len(line) > columns and "/" not in line] == []

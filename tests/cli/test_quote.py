@@ -9,13 +9,20 @@ from tests.cli.support import MODEL, Tool
 
 def test_a_table_has_a_row_for_each_hardware_type(tool: Tool) -> None:
     done = tool.run("quote", MODEL, "--num-workers", "2", "--duration", "3600")
-    assert (done.returncode, done.stderr) == (0, "")
-    head, first, second, said = done.stdout.splitlines()
+    assert done.returncode == 0
+    first, second = (line.split("\t") for line in done.stdout.splitlines())
+    assert first == ["NVIDIA_L4_1", "yes", "2.40 EUR", "2.40 EUR", "2.4000 EUR", "41.7 h"]
+    assert second[0] == "NVIDIA_L40S_1"
+    assumption, default = done.stderr.splitlines()
+    assert assumption.startswith("2 workers, per_minute; an estimate: billed from the start call")
+    assert default == "recommended, and taken unless another is named: NVIDIA_L4_1"
+
+
+def test_at_a_terminal_of_80_columns_no_row_is_broken(tool: Tool) -> None:
+    _, terminal = tool.show("quote", MODEL, "--duration", "600")
+    head, first, *_ = [line.rstrip() for line in terminal.lines() if line.strip()]
     assert head.split("  ")[0] == "hardware type"
-    assert first.startswith("NVIDIA_L4_1 (recommended)")
-    assert "2.4000 EUR" in first
-    assert second.startswith("NVIDIA_L40S_1")
-    assert said.startswith("2 workers, per_minute; an estimate: billed from the start call")
+    assert (first.split()[0], first[-1]) == ("NVIDIA_L4_1", "h")
 
 
 def test_json_has_the_same_names(tool: Tool) -> None:
@@ -28,7 +35,7 @@ def test_json_has_the_same_names(tool: Tool) -> None:
 def test_without_credentials_it_says_what_is_missing(tool: Tool) -> None:
     done = tool.run("quote", MODEL, CORTECS_CLIENT_ID=None, CORTECS_CLIENT_SECRET=None)
     assert done.returncode == 0
-    assert "how long the balance lasts is unknown: no credentials: set CORTECS_CLIENT_ID" in done.stdout
+    assert "how long the balance lasts is unknown: no credentials: set CORTECS_CLIENT_ID" in done.stderr
 
 
 def test_a_model_that_does_not_exist_is_one_line(tool: Tool) -> None:
