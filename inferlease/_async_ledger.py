@@ -52,6 +52,7 @@ class AsyncLedger:
     Attributes:
         seen: Ids of all instances that this client has seen before a start; `None` before the first.
         is_alone: Whether every live instance that this client has ever seen may come from a start of the ledger.
+        rewatch: What becomes of a journal that is taken over; called off the loop.
     """
 
     def __init__(self, where: LedgerPlace | None, base_url: str, client_id: Callable[[], str]) -> None:
@@ -60,6 +61,7 @@ class AsyncLedger:
         self._client_id = client_id
         self.seen: set[str] | None = None
         self.is_alone = True
+        self.rewatch: Callable[[Journal], Journal] = lambda journal: journal
         self._ledger: Ledger | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
         self._journals: set[Journal] = set()
@@ -141,10 +143,14 @@ class AsyncLedger:
     async def take_over(self, record: StartRecord) -> Journal | None:
         """Own the open journal of a dead owner, `None` if it is not to be had."""
         ledger = await self._opened()
-        journal = await aside(lambda: ledger.take_over(record), _let_go)
+        journal = await aside(lambda: self._taken_over(ledger, record), _let_go)
         if journal is not None:
             self._journals.add(journal)
         return journal
+
+    def _taken_over(self, ledger: Ledger, record: StartRecord) -> Journal | None:
+        journal = ledger.take_over(record)
+        return None if journal is None else self.rewatch(journal)
 
     async def claim(self, journal: Journal, instance_id: str, *, is_answered: bool) -> bool:
         """Note what was started; `False` if another start of the ledger has it."""

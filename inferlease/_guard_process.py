@@ -176,6 +176,12 @@ class _Side:
         if is_missing:
             _keeper.loop().call_soon_threadsafe(self.begin)
 
+    def is_carried(self, name: str) -> bool | None:
+        """Whether the guard was told all of a journal that is open to it; `None` for one that is not."""
+        with self._lock:
+            entry = self._entries.get(name)
+            return None if entry is None or not entry.is_open else entry.text is not None
+
     def more(self, name: str, line: str) -> None:
         """What the guard can't read by itself."""
         with self._telling:
@@ -201,14 +207,16 @@ class _Side:
                 entry = self._entries.get(name)
                 if entry is None or not entry.is_open:
                     return
-                entry.is_open = False
-                if entry.text is None:
-                    del self._entries[name]
-                else:
+                if entry.text is not None:
                     entry.text += end
             if entry.text is not None:
                 self._tell(journal=name, more=end)
             self._tell(journal=name, over=True)
+            with self._lock:
+                # Not before it is told: a guard that is dismissed takes what is open for left behind.
+                entry.is_open = False
+                if entry.text is None:
+                    del self._entries[name]
         _keeper.loop().call_soon_threadsafe(self._dismiss_later)
 
     def _tell(self, **message: object) -> None:

@@ -29,6 +29,7 @@ class Guard:
     def __init__(self, exchange: Exchange, ledger: AsyncLedger) -> None:
         self._exchange = exchange
         self._ledger = ledger
+        ledger.rewatch = _guarded_again
 
     def begin(self, wanted: bool | None) -> None:
         """Have the guard start beside what else prepares a start."""
@@ -85,6 +86,18 @@ def _refusal(trouble: str) -> ConfigurationError:
 
 def _is_on(wanted: bool | None) -> bool:
     return os.environ.get("INFERLEASE_GUARD") != "0" if wanted is None else wanted
+
+
+def _guarded_again(journal: Journal) -> Journal:
+    """What this process had let go of, and has taken over: its guard hears of the rest too."""
+    from ._guard_process import side
+
+    is_carried = side().is_carried(journal.intent.journal)
+    if is_carried is None:
+        return journal
+    from ._guarded import GuardedJournal
+
+    return GuardedJournal(journal, is_carried=is_carried)
 
 
 def _unguarded(journal: Journal) -> Journal:

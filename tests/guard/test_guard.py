@@ -596,6 +596,57 @@ client.instances.start(MODEL)
     assert emulator.books().still_billed == [kept]
 
 
+DISMISSED_BEFORE_IT_IS_TOLD = f"""{IN_MEMORY}
+from inferlease import _guard_process
+tell = _guard_process._Side._tell
+
+def dismiss_before(side, **message):
+    if "handed over" in message.get("more", ""):
+        is_dismissed = threading.Event()
+        _keeper.loop().call_soon_threadsafe(lambda: (side._dismiss(), is_dismissed.set()))
+        is_dismissed.wait()
+    tell(side, **message)
+
+_guard_process._Side._tell = dismiss_before
+"""
+
+
+@emulated(seconds_per_step=0.0)
+def test_an_idle_guard_is_not_dismissed_before_it_is_told_what_was_handed_over(emulator: FaultyEmulator) -> None:
+    body = f"client.instances.start(MODEL)\n{WAIT}"
+    script = guarded(body=body, before=DISMISSED_BEFORE_IT_IS_TOLD, options="ledger=MemoryLedger()")
+    with running(emulator, script) as parent:
+        ready(parent)
+        end(parent)
+        wait_for(lambda: not guards(parent.pid))
+    assert len(emulator.books().still_billed) == 1
+
+
+@emulated(seconds_per_step=0.0)
+def test_what_was_left_to_a_ledger_in_memory_and_restarted_is_not_stopped_when_the_process_ends(
+    emulator: FaultyEmulator,
+) -> None:
+    body = f"""
+ledger = MemoryLedger()
+try:
+    with Client(ledger=ledger) as first, first.lease(MODEL, release_timeout=0.2): pass
+except Exception:
+    print("left", flush=True)
+with Client(ledger=ledger) as second:
+    (left,) = second.instances.stop_all()
+    second.instances.restart(left)
+{WAIT}
+"""
+    emulator.fault("stop", 403, handled=False, times=None)
+    with running(emulator, guarded(body=body, before=IN_MEMORY)) as parent:
+        assert line_of(parent) == "left"
+        ready(parent)
+        tried = len(emulator.asked("stop"))
+        end(parent)
+        wait_for(lambda: not guards(parent.pid))
+    assert (emulator.books().starts, len(emulator.asked("stop"))) == (1, tried)
+
+
 @emulated(seconds_per_step=0.0)
 def test_what_is_to_be_kept_by_a_process_whose_ledger_is_in_memory_is_left_alone(emulator: FaultyEmulator) -> None:
     body = f"with client.lease(MODEL, keep=True):\n    {WAIT}"
