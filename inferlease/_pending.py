@@ -206,7 +206,12 @@ class PendingStart:
         claim, self._was_stopped = self._order.claim, True
         self._meter_stop()
         if claim is not None and self.is_ours:
-            self._jobs.submit(lambda: self._end(claim, "stopped"), bound=_WRITING)
+            self._jobs.submit(lambda: self._stopped(claim), bound=_WRITING)
+
+    async def _stopped(self, claim: Claim) -> None:
+        self.reached_limit()  # if the guard has stopped it, this process may not have got round to that yet
+        self._unwatch()
+        await self._end(claim, "stopped")
 
     async def _end(self, claim: Claim, how: Ending) -> None:
         await self._note()

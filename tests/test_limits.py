@@ -267,6 +267,15 @@ async def test_a_lease_that_ends_in_time_hears_of_no_limit(client: Client, caplo
 
 
 @pytest.mark.asyncio
+async def test_what_has_stopped_before_reaches_no_limit(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    async with client.lease(MODEL, max_duration=2) as instance:
+        await client.instances.stop(instance.instance_id)
+        await instance.wait_until_stopped()
+        await asyncio.sleep(2)
+    assert "max_duration" not in caplog.text
+
+
+@pytest.mark.asyncio
 async def test_the_balance_is_looked_at_while_it_runs(
     client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
