@@ -18,7 +18,7 @@ from attrs import define, frozen
 from . import _keeper
 from ._locked_files import HAS_LOCKS, at_rest
 
-__all__ = ["lacks", "side", "warn"]
+__all__ = ["lacks", "side", "warn_unguarded"]
 
 log = logging.getLogger("inferlease")
 
@@ -85,6 +85,7 @@ class _Side:
         self._starting: asyncio.Task[str | None] | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._pause = _FIRST_PAUSE
+        self._has_died = False
         self.inherited: list[socket.socket] = []
 
     # ---- on the keeper's loop ----------------------------------------------------------------------------
@@ -112,10 +113,15 @@ class _Side:
         try:
             child = await loop.run_in_executor(None, self._spawn)
         except (OSError, RuntimeError, ValueError) as error:
-            self._begin_later()
-            return f"it could not be started: {str(error) or type(error).__name__}"
+            trouble = f"it could not be started: {str(error) or type(error).__name__}"
+            if self._begin_later():
+                warn_unguarded(trouble)
+            return trouble
         loop.add_reader(child.pipe, self._ended, child)
         self._dismiss_later()
+        if self._has_died:
+            self._has_died = False
+            _warn("the guard has died: another one was started")
         return None
 
     def _dismiss_later(self) -> None:
@@ -140,8 +146,7 @@ class _Side:
             self._child = None
         child.dismiss()
         self._collect(child)
-        if self._begin_later():
-            warn("the guard has died: another one is started")
+        self._has_died = self._begin_later()
 
     def _begin_later(self) -> bool:
         """Try again, if there is anything to guard."""
@@ -289,7 +294,11 @@ def _environment() -> dict[str, str]:
 _warned: set[str] = set()
 
 
-def warn(message: str) -> None:
+def warn_unguarded(trouble: str) -> None:
+    _warn(f"instances are not guarded: {trouble}; if this process is killed they are billed until they are reaped")
+
+
+def _warn(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
         log.warning("%s", message)

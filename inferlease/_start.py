@@ -214,13 +214,17 @@ class Starter:
         )
 
     async def _sent(self, order: Order, journal: Journal) -> Settled[InstanceState]:
-        if not order.is_wanted:
+        try:
+            await order.prepare(self.guard.ready(order.guard))  # it may have gone since
+            _require_wanted(order)
+            order.sent(journal, self.prices)
+            if order.due is not None:
+                await self.guard.due(order.journals, order.due)
+                _require_wanted(order)
+        except BaseException:
             await self.ledger.end(journal, "refused")
-            raise order.given_up()
+            raise
         request = _requests.start(order.args)
-        order.sent(journal, self.prices)
-        if order.due is not None:
-            await self.guard.due(order.journals, order.due)
         try:
             return await self.exchange.settle(request, self.lookup.decode_instance, is_wanted=lambda: order.is_wanted)
         except BaseException:
@@ -297,6 +301,11 @@ class Starter:
             refused = no_capacity
         refused.__cause__ = error
         return refused
+
+
+def _require_wanted(order: Order) -> None:
+    if not order.is_wanted:
+        raise order.given_up()
 
 
 def _refused_everywhere(order: Order, refusals: Sequence[StartRefusedError]) -> StartRefusedError:

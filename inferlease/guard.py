@@ -44,14 +44,14 @@ class Guard:
         """Wait for the guard: what has a journal guarded. Raises ConfigurationError if it is refused."""
         if not _is_on(wanted):
             return _unguarded
-        from ._guard_process import lacks, side, warn
+        from ._guard_process import lacks, side, warn_unguarded
 
         trouble = lacks() or await side().ready()
         if trouble is None:
             return self._guarded
         if wanted:
             raise _refusal(trouble)
-        warn(f"instances are not guarded: {trouble}; if this process is killed they are billed until they are reaped")
+        warn_unguarded(trouble)
         # It may come up late, or the next one may.
         return self._guarded if lacks() is None else _unguarded
 

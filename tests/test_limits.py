@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,30 @@ async def test_a_limit_holds_while_the_answer_to_the_start_is_awaited(client: Cl
     with pytest.raises(LeaseLimitError):
         await entering
     assert (emulator.books().starts, emulator.books().still_billed) == (1, [])
+
+
+@pytest.mark.async_only(reason="it is about a cancellation")
+@pytest.mark.asyncio
+async def test_a_start_that_is_given_up_while_the_guard_is_told_of_its_limit_is_not_sent(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_telling, may_go_on = threading.Event(), threading.Event()
+
+    def due(*_: object) -> None:
+        is_telling.set()
+        may_go_on.wait()
+
+    monkeypatch.setattr("inferlease._guard_process._Side.due", due)
+    lease = client.lease(MODEL, max_duration=1000)
+    entering = asyncio.ensure_future(lease.acquire())
+    await until(is_telling.is_set)
+    entering.cancel()
+    await until(lambda: lease._start is not None and lease._start._order.is_given_up)
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert emulator.books().starts == 0
+    assert [record.ending for record in await client.leases.list()] == ["refused"]
 
 
 @pytest.mark.asyncio

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import pytest
@@ -425,6 +426,38 @@ def test_where_it_does_not_come_up_a_lease_goes_on_with_one_warning(emulator: Fa
 @pytest.mark.parametrize("how", FAILING)
 def test_where_it_does_not_come_up_a_lease_that_must_have_it_is_refused(emulator: FaultyEmulator, how: str) -> None:
     ended = run_script(emulator, guarded(body=REFUSED, before=f"from inferlease import _guard_process\n{FAILING[how]}"))
+    assert ended.stdout.startswith("there can be no guard: it could not be started"), ended.stderr
+    assert emulator.books().starts == 0
+
+
+@emulated(seconds_per_step=0.0)
+def test_a_guard_that_died_and_can_t_be_replaced_is_told(emulator: FaultyEmulator) -> None:
+    body = f"with client.lease(MODEL, guard=True):\n{indent(FAILING['it ends at once'], '    ')}    {WAIT}"
+    with running(emulator, guarded(body=body, before=f"from inferlease import _guard_process\n{LOGGED}")) as parent:
+        ready(parent)
+        (guard,) = guards(parent.pid)
+        os.kill(guard, signal.SIGKILL)
+        assert line_of(parent).startswith("instances are not guarded: it could not be started: it ended at once")
+        output, _ = end(parent)
+    assert "another one" not in output
+
+
+@emulated(seconds_per_step=0.0)
+def test_where_the_guard_has_gone_before_a_slow_ledger_is_ready_a_lease_that_must_have_it_is_not_sent(
+    emulator: FaultyEmulator,
+) -> None:
+    before = f"""{IN_MEMORY}
+from inferlease import _guard_process
+_guard_process._LINGER = 0.1
+
+class Slow(MemoryLedger):
+    def begin(self, intent):
+        while _guard_process.side()._child is not None:
+            time.sleep(0.01)
+{indent(FAILING["it ends at once"], " " * 8)}
+        return super().begin(intent)
+"""
+    ended = run_script(emulator, guarded(body=REFUSED, before=before, options="ledger=Slow()"))
     assert ended.stdout.startswith("there can be no guard: it could not be started"), ended.stderr
     assert emulator.books().starts == 0
 
