@@ -23,7 +23,12 @@ _TRIES = 200
 
 # Held while a descriptor comes or goes, and during a fork: so a child knows all that it has inherited.
 at_rest = threading.RLock()
+# Held while a file is opened: a fork waits for that too, but not for a disk that hangs. Taken before `at_rest`.
+_opening = threading.Lock()
+_LONGEST_OPENING = 0.5
 _open_files: set[LockedFile] = set()
+_forks = 0
+_has_waited = False
 
 
 class LockedFile:
@@ -34,10 +39,22 @@ class LockedFile:
         self.path = path
         # Not blocking: in place of the file there may be a pipe.
         flags |= os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-        with at_rest:
-            self.descriptor: int = os.open(path, flags, mode)
-            _open_files.add(self)
+        self.descriptor: int = -1
         self.is_inherited = False
+        with _opening:
+            while not self._open(flags, mode):
+                flags &= ~os.O_EXCL
+
+    def _open(self, flags: int, mode: int) -> bool:
+        """Open it; `False` if there was a fork meanwhile: the child would have any lock on it, unknowingly."""
+        forks, descriptor = _forks, os.open(self.path, flags, mode)
+        with at_rest:
+            if forks == _forks:
+                self.descriptor = descriptor
+                _open_files.add(self)
+                return True
+        os.close(descriptor)
+        return False
 
     @property
     def is_open(self) -> bool:
@@ -144,12 +161,28 @@ def remove(*paths: Path) -> None:
             path.unlink()
 
 
+def _before_fork() -> None:
+    global _forks, _has_waited
+    has_waited = _opening.acquire(timeout=_LONGEST_OPENING)
+    at_rest.acquire()
+    _forks, _has_waited = _forks + 1, has_waited
+
+
+def _after_fork_in_parent() -> None:
+    has_waited = _has_waited
+    at_rest.release()
+    if has_waited:
+        _opening.release()
+
+
 def _after_fork_in_child() -> None:
     for file in _open_files:
         file._disown()
     _open_files.clear()
+    if _opening.locked():  # by this thread, or by one that is not here
+        _opening.release()
     at_rest.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=at_rest.acquire, after_in_parent=at_rest.release, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,6 +58,28 @@ async def test_a_disk_that_hangs_does_not_hold_up_a_release(
     async with client.lease(MODEL) as instance:
         assert instance.is_usable
     assert (emulator.books().starts, emulator.books().still_billed) == (1, [])
+
+
+async def test_a_disk_that_hangs_while_a_file_is_opened_does_not_hold_up_a_release(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_hanging, over, real = threading.Event(), threading.Event(), os.open
+    was_over: list[bool] = []
+
+    def slow(path: Any, *how: Any) -> int:
+        if str(path).endswith(".lock"):
+            is_hanging.set()
+            was_over.append(over.wait(10))
+        return real(path, *how)
+
+    async with client.lease(MODEL):
+        monkeypatch.setattr(os, "open", slow)
+        other = asyncio.ensure_future(client.instances.start(MODEL, num_workers=2))
+        await until(is_hanging.is_set)
+    assert (emulator.books().starts, emulator.books().still_billed) == (1, [])
+    over.set()
+    await other
+    assert was_over == [True]
 
 
 async def test_a_start_that_a_disk_was_too_slow_to_note_is_not_sent_and_ends_as_refused(

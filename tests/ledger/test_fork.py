@@ -88,6 +88,28 @@ say(children)
 sys.stdin.readline()
 """
 
+FORKS_IN_THE_MIDST = """
+import threading
+is_open, may_go_on, real = threading.Event(), threading.Event(), os.open
+def slow(path, *how):
+    descriptor = real(path, *how)
+    if str(path).endswith(".new") and not is_open.is_set():
+        is_open.set()
+        may_go_on.wait()
+    return descriptor
+os.open = slow
+beginning = threading.Thread(target=lambda: ledger.begin(an_intent()))
+beginning.start()
+is_open.wait()
+if os.fork() == 0:
+    sys.stdin.readline()
+    os._exit(0)
+may_go_on.set()
+beginning.join()
+say("begun")
+sys.stdin.readline()
+"""
+
 LEADS_TO = """
 def leads_to(name):
     try:
@@ -108,6 +130,14 @@ def test_the_parent_owns_it_as_long_as_it_lives_and_no_longer(folder: Path, kept
         assert the_record(kept).owner == "dead"
         assert kept.try_lock("spec") is not None
         assert kept.take_over(the_record(kept)) is not None
+
+
+def test_a_child_that_was_forked_while_a_file_was_opened_keeps_no_lock(folder: Path, kept: FolderLedger) -> None:
+    with processes(folder, FORKS_IN_THE_MIDST) as (parent,):
+        assert parent.hear() == ["begun"]
+        assert the_record(kept).owner == "alive"
+        parent.kill()
+        assert the_record(kept).owner == "dead"
 
 
 def test_a_child_writes_into_no_journal_but_its_own(folder: Path, kept: FolderLedger) -> None:
