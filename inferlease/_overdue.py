@@ -45,10 +45,12 @@ async def stop_overdue(client: Client, name: str, text: str | None, is_due: Call
         await core.jobs.submit(stop, bound=RELEASE_TIMEOUT + core.recovery.bound).wait()
 
 
-def _said(text: str) -> tuple[str | None, datetime | None]:
-    """The instance, as the owner has told of a journal that is in its memory."""
+def _said(text: str) -> tuple[str, datetime]:
+    """The instance, as the owner has told of a journal that is in its memory; it may have yet to tell."""
     claims = read_journal(text.encode()).claims
-    return (claims[-1].instance_id, claims[-1].at) if claims else (None, None)
+    if not claims:
+        raise LookupError("what it has started is not known here")
+    return claims[-1].instance_id, claims[-1].at
 
 
 async def _noted(client: Client, name: str) -> tuple[str | None, datetime | None]:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inferlease._guardian import Book
-from tests.faults import emulated
+from inferlease._guardian import Book, Entry, _stop
+from inferlease._journal_lines import intent_line
+from inferlease._requests import start_arguments
+from inferlease.ledger import Intent
+from tests.faults import MODEL, emulated
 from tests.guard.support import PROMPT, SETTLE_TIME, guarded, guards, is_stopped, line_of, running, wait_for
 from tests.programs import both_styles
 
@@ -190,3 +193,15 @@ def test_what_the_parent_sees_to_is_left_to_it(said: str) -> None:
     book = book_with(time.monotonic() - 1000)
     book.note(f'{{"journal": "one", {said}}}'.encode())
     assert book.overdue() == []
+
+
+def test_what_is_in_a_memory_is_tried_again_as_long_as_no_instance_is_known() -> None:
+    intent = Intent(
+        "a spec", start_arguments(MODEL), "lease", frozenset(), frozenset(), None, settle_time=1.0, late_window=600.0
+    )
+    entry = Entry("0", intent_line(intent).decode())
+    options = {"base_url": "http://127.0.0.1:1/v1", "client_id": "us", "client_secret": "secret", "timeout": 1.0}
+    options |= {"proxy": None, "ssl": None, "place": "memory", "account": "ours"}
+    _stop(options, intent.journal, entry, time.monotonic())
+    assert entry.due is not None
+    assert entry.due > time.monotonic()
