@@ -27,6 +27,14 @@ _OF_THE_CLIENTS = {
     "default_query": "default_query",
 }
 
+# What is the lease's own, under each name that `ChatOpenAI` has for it.
+_OF_THE_LEASE = frozenset(
+    {
+        *("model", "model_name", "base_url", "openai_api_base", "api_key", "openai_api_key", "openai_proxy"),
+        *("http_client", "http_async_client", "client", "async_client", "root_client", "root_async_client"),
+    }
+)
+
 
 class LeasedChatModel(Generic[L]):
     """Leases an instance, and is entered as a `ChatOpenAI` that asks it; leaving stops the instance.
@@ -46,6 +54,8 @@ class LeasedChatModel(Generic[L]):
 
     Raises:
         ConfigurationError: langchain-openai is not installed.
+        InvalidArgumentError: An option is the lease's own.
+        ValueError: `ChatOpenAI` refuses an option. Nothing was started.
     """
 
     def __init__(self, lease: L, **options: Any) -> None:
@@ -53,6 +63,7 @@ class LeasedChatModel(Generic[L]):
         self._lease: L = lease
         self._options = options
         self._stack: ExitStack | AsyncExitStack | None = None
+        self._check()
 
     def __enter__(self: LeasedChatModel[sync.Lease]) -> ChatOpenAI:
         """Raises what `Lease.acquire` raises, and ConfigurationError without a key for inference."""
@@ -93,23 +104,44 @@ class LeasedChatModel(Generic[L]):
 
     def _made(self, instance: Instance, *, pooled: bool) -> tuple[ChatOpenAI, OpenAI, AsyncOpenAI]:
         """The model of an instance, and its clients, which are to be closed."""
-        settings = {_OF_THE_CLIENTS[name]: value for name, value in self._options.items() if name in _OF_THE_CLIENTS}
-        clients = instance._client()._openai
+        clients, settings = instance._client()._openai, self._settings()
         client = clients.synchronous(instance).with_options(**settings)
         async_client = clients.asynchronous(instance, pooled=pooled).with_options(**settings)
-        options: dict[str, Any] = {"model": instance.instance_args.hf_name, "stream_usage": True} | self._options
+        return self._model(instance.instance_args.hf_name, client, async_client), client, async_client
+
+    def _settings(self) -> dict[str, Any]:
+        """The options that are about the clients; of these, none has `None` retries."""
+        found = {_OF_THE_CLIENTS[name]: value for name, value in self._options.items() if name in _OF_THE_CLIENTS}
+        if found.get("max_retries", 0) is None:
+            del found["max_retries"]
+        return found
+
+    def _model(self, name: str, client: OpenAI, async_client: OpenAI | AsyncOpenAI) -> ChatOpenAI:
+        options: dict[str, Any] = {"stream_usage": True, "model": name} | self._options
         options |= {"base_url": str(client.base_url), "api_key": client.api_key}
-        return (
-            self._class(
-                **options,
-                root_client=client,
-                client=client.chat.completions,
-                root_async_client=async_client,
-                async_client=async_client.chat.completions,
-            ),
-            client,
-            async_client,
+        return self._class(
+            **options,
+            root_client=client,
+            client=client.chat.completions,
+            root_async_client=async_client,
+            async_client=async_client.chat.completions,
         )
+
+    def _check(self) -> None:
+        """Make a model that leads nowhere: what is wrong with an option must not show once an instance is paid for."""
+        from openai import DefaultHttpxClient, OpenAI
+
+        if refused := sorted(_OF_THE_LEASE & self._options.keys()):
+            raise InvalidArgumentError(f"{', '.join(refused)}: that of the lease is taken; leave it out")
+        with OpenAI(
+            api_key="none", base_url="http://127.0.0.1", http_client=DefaultHttpxClient(trust_env=False)
+        ) as client:
+            settled = client.with_options(**self._settings())
+            self._model(_name_of(self._lease), settled, settled)
+
+
+def _name_of(lease: Lease | sync.Lease) -> str:
+    return (lease._inner if isinstance(lease, sync.Lease) else lease)._choices[0].hf_name
 
 
 def _chat_openai() -> type[ChatOpenAI]:

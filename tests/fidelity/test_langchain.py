@@ -132,14 +132,28 @@ async def test_an_error_in_the_asynchronous_block_does_so_too(emulator: Emulator
     assert [entry.status for entry in emulator.books().instances.values()] == ["stopped"]
 
 
-def test_an_option_that_the_model_refuses_leaves_nothing_billed(emulator: Emulator) -> None:
-    with (
-        emulator.sync_client(poll_interval=0.02) as client,
-        pytest.raises(ValueError, match="n must be at least 1"),
-        leased(client, n=0),
-    ):
-        pass
-    assert emulator.books().still_billed == []
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"n": 0}, "n must be at least 1"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"max_retries": "often"}, "max_retries"),
+        ({"model": "org/other"}, "^model: that of the lease is taken; leave it out$"),
+        ({"base_url": "http://127.0.0.1", "api_key": "a"}, "^api_key, base_url: that of the lease"),
+        ({"openai_api_key": "a"}, "^openai_api_key: that of the lease"),
+        ({"http_client": None}, "^http_client: that of the lease"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_an_option_that_is_refused_starts_nothing(emulator: Emulator, options: dict[str, Any], said: str) -> None:
+    with emulator.sync_client(poll_interval=0.02) as client, pytest.raises(ValueError, match=said):
+        leased(client, **options)
+    assert emulator.books().starts == 0
+
+
+def test_an_option_that_is_none_is_left_to_the_clients(emulator: Emulator) -> None:
+    with emulator.sync_client(poll_interval=0.02) as client, leased(client, max_retries=None) as model:
+        assert model.root_client.max_retries == model.root_async_client.max_retries == 2
 
 
 @pytest.mark.asyncio
