@@ -79,7 +79,11 @@ def typing_api(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation: no warning, and every link within it leads somewhere, to a file and an anchor."""
     session.install("-e", ".[docs]")
-    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", str(Path(session.create_tmp()) / "html"))
+    pages = Path(session.create_tmp()) / "html"
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", str(pages))
+    # Curly quotes and en dashes, which a shell does not take: the reference of the commands is there to be copied.
+    if typographic := set("\u201c\u201d\u2018\u2019\u2013") & set((pages / "cli.html").read_text(encoding="utf-8")):
+        session.error(f"cli.html has {' '.join(sorted(typographic))}")
 
 
 @nox.session(python=PYTHONS)

@@ -24,6 +24,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"inferlease\.(.*\.)?_.*"),  # what is not ours to promise
 ]
 
+smartquotes = False  # the reference of the commands has lines to copy
+
 html_theme = "furo"
 html_title = f"Inferlease {release}"
 html_show_copyright = False
@@ -56,7 +58,14 @@ def _show_factories(_app: Sphinx, *described: Any) -> tuple[str | None, str | No
     return (signature.replace("NOTHING", "...") if signature else signature), returned
 
 
+def _keep_brackets(_app: Sphinx, context: Any, lines: list[str]) -> None:
+    """sphinx-click takes a bracket at either end of a metavar for one around it."""
+    for metavar in [option.metavar for option in context.command.params if option.metavar]:
+        lines[:] = [line.replace(f"<{metavar.strip('<[{($>]})')}>", f"<{metavar}>") for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     """Called by sphinx."""
     app.connect("autodoc-process-docstring", _read_google_style)
     app.connect("autodoc-process-signature", _show_factories)
+    app.connect("sphinx-click-process-options", _keep_brackets)

@@ -52,7 +52,18 @@ class Capacity:
             return None
         if wanted is None or wanted in listed(available):
             return None
-        return no_capacity(f"{printable(wanted, 80)} is not available now ({said})", available, compatible)
+        is_known = wanted in compatible or await self._exists(wanted)
+        name = printable(wanted, 80)
+        what = f"{name} is not available now" if is_known else f"there is no hardware type {name}"
+        return no_capacity(f"{what} ({said})", available, compatible)
+
+    async def _exists(self, hardware_type_id: str) -> bool:
+        """Whether there is such a type at all; `True` where that can't be told."""
+        try:
+            every = await self.exchange.read(_requests.LIST_HARDWARE_TYPES, self.prices.decode_types, attempts=1)
+        except InferleaseError:
+            return True
+        return hardware_type_id in listed(every)
 
 
 def listed(available: Listing[HardwareType]) -> set[str]:

@@ -56,6 +56,7 @@ class Case:
         args: The instance's arguments, as far as they are known.
         may_change: Whether another look, soon, may tell more.
         trouble: Why it could not be taken over though it is ours.
+        unread: Why its instance could not be looked at, so that it may have stopped.
     """
 
     orphan: Orphan
@@ -63,6 +64,7 @@ class Case:
     args: InstanceArgs
     may_change: bool = False
     trouble: InferleaseError | None = None
+    unread: InferleaseError | None = None
 
 
 @frozen

@@ -87,7 +87,11 @@ class Recovery:
 
     async def orphans(self) -> list[Orphan]:
         """What a reap would find now. What is over is noted as such. Raises InferleaseError."""
-        return [await self._priced(case) for case in await self._look(None)]
+        cases = await self._look(None)
+        unread = next((case.unread for case in cases if case.unread is not None), None)
+        if unread is not None:
+            log.warning("the account could not be read, what is listed may have stopped: %s", unread)
+        return [await self._priced(case) for case in cases]
 
     async def reap(
         self,
@@ -205,13 +209,14 @@ class Recovery:
 
     async def _claimed(self, record: StartRecord, begin: Begin | None) -> Case | None:
         """What is known to be ours, unless it is over or being stopped."""
-        instance_id, args = record.instance_id or "", record.args
+        instance_id, args, unread = record.instance_id or "", record.args, None
         if record.claimed_at is not None and (now() - record.claimed_at).total_seconds() < GRACE:
             self._lookup.born(instance_id)
         try:
             state = await self._lookup.find(instance_id)
         except InferleaseError as error:
             log.debug("looking at an orphan: %s", error)
+            unread = error
         else:
             if state is None or state.is_stopped:
                 # From its first observed stop on, whoever starts it again owns it.
@@ -219,7 +224,7 @@ class Recovery:
                 return None
             args = state.instance_args
         what = "the process that leased it is gone" if record.kind == "lease" else "its start never reached its caller"
-        return await self._ours(Case(orphan_of(record, "ours", what, instance_id), record, args), begin)
+        return await self._ours(Case(orphan_of(record, "ours", what, instance_id), record, args, unread=unread), begin)
 
     async def _ours(self, case: Case, begin: Begin | None, *, claim: str | None = None) -> Case | None:
         """Take it over, if it is to be stopped; what is left to tell."""
@@ -284,6 +289,8 @@ class Recovery:
 
     async def _priced(self, case: Case) -> Orphan:
         """With its price: last, since that may take a while."""
+        if case.unread is not None:  # a server that does not answer is not waited for once more
+            return evolve(case.orphan, price=case.record.facts.price or case.record.intent.price)
         is_known = case.orphan.instance_id is not None
         return evolve(case.orphan, price=await self._prices.hourly(case.args)) if is_known else case.orphan
 

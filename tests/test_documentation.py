@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 import inferlease.emulator
@@ -82,6 +83,14 @@ def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
 def test_the_page_on_the_command_line_has_every_command() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert set(COMMANDS) - set(re.findall(r"^\| `inferlease (\w+)", text, re.MULTILINE)) == set()
+
+
+def test_the_page_on_recovery_has_every_key_of_a_check() -> None:
+    text = (ROOT / "docs" / "recovery.md").read_text(encoding="utf-8")
+    told = re.search(r"`--json` is a list of objects with ([^.]*)", text)
+    assert told is not None
+    outside = re.sub(r"\([^)]*\)", "", told[1])
+    assert re.findall(r"`(\w+)`", outside) == [key.name for key in attrs.fields(inferlease.Check)]
 
 
 @pytest.mark.parametrize("package", [inferlease, inferlease.sync, inferlease.emulator], ids=lambda each: each.__name__)

@@ -33,6 +33,19 @@ def asked_for(emulator: FaultyEmulator) -> list[Any]:
     return [asked.json.get("hardware_type_id") for asked in emulator.asked("start")]
 
 
+@pytest.mark.parametrize("readable", [True, False])
+async def test_a_type_that_there_is_not_is_called_so_where_that_is_known(
+    client: Client, emulator: FaultyEmulator, readable: bool
+) -> None:
+    if not readable:
+        emulator.fault("hardware_types", 403, times=None)
+    with pytest.raises(NoCapacityError) as caught:
+        await client.instances.start(MODEL, hardware_type_id="NVIDIA_XX")
+    words = "there is no hardware type NVIDIA_XX (" if readable else "NVIDIA_XX is not available now ("
+    assert str(caught.value).startswith(words)
+    assert "; available for this model: NVIDIA_L4_1, " in str(caught.value)
+
+
 # ---- the argument -----------------------------------------------------------------------------------
 
 

@@ -46,7 +46,7 @@ EXIT_CODES = """
 \b
 Exit codes:
   0      done
-  1      an error, told on stderr in one line; or something may still be billed
+  1      an error, told on stderr; or something may still be billed
   2      wrong usage, or several instances and nobody to ask
   126    the command of `run` can't be executed
   127    the command of `run` was not found

@@ -120,13 +120,13 @@ def command(
 ) -> int:
     """Serve an emulator of the whole API, until Ctrl-C or SIGTERM.
 
-    It prints the variables that point any client at it, and then closes stdout. The key of an upstream server is
-    read from INFERLEASE_UPSTREAM_KEY.
+    It prints the variables that point any client at it, and then closes stdout. Its ledger is deleted with it. The key
+    of an upstream server is read from INFERLEASE_UPSTREAM_KEY.
 
     \b
     Examples:
       eval "$(inferlease emulator --port 8080 &)"
-      inferlease emulator --fault reset_after=0.05 --fault status_503:get=0.1 --seed 7
+      inferlease emulator --fault reset_after=0.05 --fault status_503:get=0.1
     """
     try:
         emulator = Emulator(
@@ -190,5 +190,5 @@ def _summary(books: Books) -> str:
     faults = f"; faults delivered: {delivered}" if delivered else ""
     return (
         f"the emulator's books: {books.starts} started; {books.billed_seconds:.1f} s were billed, "
-        f"{books.cost:.4f} EUR; still billed: {billed}{faults}"
+        f"{books.cost:.4f} EUR; still billed: {billed}{faults}; its ledger is deleted"
     )

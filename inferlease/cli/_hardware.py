@@ -10,13 +10,14 @@ from inferlease import Client, HardwareType
 from inferlease._printing import printable
 from inferlease.cli._client import ask
 from inferlease.cli._options import ids_only, in_json
-from inferlease.cli._output import Form, write_json, write_lines, write_table
+from inferlease.cli._output import Form, is_terminal, write_json, write_lines, write_notes, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.pricing import hourly, listed_hourly
 
 __all__ = ["command"]
 
 _TITLES = ("hardware type", "available", "GPUs of a worker", "GPU memory", "at most", "listed")
+_NOTE = "per hour of one worker; at most: if the listed price is one for each GPU, which is not documented"
 
 
 @click.command("hardware")
@@ -30,13 +31,15 @@ def command(*, available: bool, form: Form) -> int:
     most it is the latter. Where stdout is no terminal, each is a line with tabs.
     """
 
-    async def tell(client: Client, _: Terminal) -> None:
+    async def tell(client: Client, terminal: Terminal) -> None:
         free = client.hardware_types.list_available
         if form is None:
             every, startable = await asyncio.gather(client.hardware_types.list(), free())
             ids = {each.hardware_type_id for each in startable}
             shown = startable if available else every
             write_table(_TITLES, [_row(each, each.hardware_type_id in ids) for each in shown])
+            if is_terminal():
+                write_notes([_NOTE], terminal.say)
             return
         listed = await (free() if available else client.hardware_types.list())
         if form == "json":

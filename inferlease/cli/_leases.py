@@ -32,7 +32,7 @@ def command(*, since: timedelta, form: Form) -> int:
     is a line with tabs: kind, began, state, ended, instance, model.
     """
 
-    async def tell(client: Client, _: Terminal) -> None:
+    async def tell(client: Client, terminal: Terminal) -> None:
         records = await client.leases.list(now() - since)
         if form == "json":
             write_json([_object(record) for record in records])
@@ -40,6 +40,8 @@ def command(*, since: timedelta, form: Form) -> int:
             write_lines(list(dict.fromkeys(record.instance_id for record in records if record.instance_id is not None)))
         else:
             _write(records)
+            if any(_state(record) == _OWNERS["dead"] for record in records):
+                terminal.say("some are orphaned: look with inferlease reap")
 
     return ask(tell)
 
@@ -56,12 +58,18 @@ def _write(records: Sequence[StartRecord]) -> None:
     )
 
 
+def _state(record: StartRecord) -> str:
+    return record.ending or ("kept" if record.is_kept else _OWNERS[record.owner])
+
+
 def _row(record: StartRecord, times: str) -> tuple[str, ...]:
+    # What was handed over runs on.
+    ended_at = None if record.ending == "handed over" else record.ended_at
     return (
         record.kind,
         record.began.astimezone().strftime(times),
-        record.ending or ("kept" if record.is_kept else _OWNERS[record.owner]),
-        record.ended_at.astimezone().strftime(times) if record.ended_at is not None else "-",
+        _state(record),
+        ended_at.astimezone().strftime(times) if ended_at is not None else "-",
         record.instance_id or "-",
         printable(record.args.hf_name, 100),
     )

@@ -41,7 +41,8 @@ def command(*, with_stopped: bool, form: Form) -> int:
             rows += [(instance_id, "unreadable", "-", "-", "-", "-") for instance_id in unreadable]
             write_table(TITLES, rows, folds=("model",))
         else:
-            terminal.tell("there is no instance" if with_stopped else "there is none that is not stopped")
+            none = "all are stopped, or there is none (see: inferlease ps --all)"
+            terminal.tell("there is no instance" if with_stopped else none)
         return 1 if listing.invalid else 0
 
     return ask(tell)

@@ -20,6 +20,8 @@ from inferlease.cli._told import is_news
 
 __all__ = ["command"]
 
+_NOTHING = "nothing is left: no process has ended before its leases did"
+
 
 @click.command("reap")
 @click.argument("instance_ids", metavar="[ID]...", nargs=-1, shell_complete=complete_live)
@@ -30,9 +32,9 @@ def command(*, instance_ids: tuple[str, ...], yes: bool, form: Form) -> int:
     """Find what killed processes have left running, and with --yes stop it.
 
     \b
-    ours        provably started by this ledger, and its process is gone: --yes stops it
-    possible    it may be what a start has made whose answer was lost: stopped only if its ID is given
-    unresolved  such a start, and nothing has shown that it may have made: look again later
+    ours        started by this ledger, and its process is gone: --yes stops it
+    possible    a start whose answer was lost may have made it: give its ID
+    unresolved  such a start, and nothing of it has shown: look again later
 
     A living lease, and whatever was handed over to you, is never listed or stopped. Where stdout is no terminal, each
     is a line with tabs: verdict (or "stopped"), instance, model, price, reason.
@@ -53,10 +55,14 @@ def command(*, instance_ids: tuple[str, ...], yes: bool, form: Form) -> int:
 
 async def _list(terminal: Terminal, form: Form) -> int:
     async with Client() as client:
-        orphans = await client.leases.orphans()
+        with terminal.bars() as bars:
+            bars.waiting_for("looking for orphans")
+            orphans = await client.leases.orphans()
     _tell((), orphans, (), form)
     if any(orphan.verdict == "ours" for orphan in orphans):
         terminal.tell("to stop what is ours: inferlease reap --yes")
+    if not orphans and form is None:
+        terminal.tell(_NOTHING)
     return 1 if orphans else 0
 
 
@@ -67,6 +73,8 @@ async def _stop(terminal: Terminal, interrupts: Interrupts, instance_ids: Sequen
             bars.waiting_for("looking for orphans, and stopping them")
             reaped = await client.leases._reap(*instance_ids)
     _tell(reaped.stopped, reaped.left, reaped.troubles, form)
+    if not (reaped.stopped or reaped.left or reaped.troubles) and form is None:
+        terminal.tell(_NOTHING)
     for trouble in reaped.troubles:
         if is_news(str(trouble)):
             terminal.say(f"error: {with_advice(trouble)}")

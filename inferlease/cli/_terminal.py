@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import TracebackType
 from typing import IO, Self, cast
 
@@ -17,6 +18,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -136,7 +138,7 @@ class Bars:
             TextColumn("{task.description}", markup=False),
             BarColumn(self._bar),
             TextColumn("{task.fields[step]}", markup=False),
-            TimeElapsedColumn(),
+            _Time(),
             console=self._console,
             transient=True,
             disable=not self._visible,
@@ -159,6 +161,13 @@ class Bars:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.clear()
+
+
+class _Time(TimeElapsedColumn):
+    """How long a bar has been shown: it goes on where the bar is full, as long as somebody watches."""
+
+    def render(self, task: Task) -> Text:
+        return Text(str(timedelta(seconds=int(task.elapsed or 0.0))), style="progress.elapsed")
 
 
 class _LogLines(logging.Handler):

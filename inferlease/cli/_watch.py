@@ -44,6 +44,9 @@ def command(*, instance_ids: tuple[str, ...], until: str, form: Form) -> int:
         with terminal.bars(several=len(ids) > 1) as bars:
             shows_bars = form is None and terminal.is_interactive and is_terminal()
             if shows_bars:
+                if until == "stopped":
+                    which = "it stops" if len(ids) == 1 else "all are stopped"
+                    terminal.say(f"until {which}; Ctrl-C ends the watch")
                 bars.waiting_for("looking")
 
             async def watch_one(instance_id: str) -> None:

@@ -48,6 +48,15 @@ def test_what_needs_no_dependency_but_click_loads_none(arguments: tuple[str, ...
     assert done.stderr == "set()\n"
 
 
+@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)], ids=" ".join)
+def test_no_line_of_help_is_broken_by_a_terminal_of_80_columns(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert invoke([*arguments, "-h"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 78] == []
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_each_command_and_each_has_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["--help"]) == 0

@@ -59,7 +59,7 @@ def test_a_signal_ends_it_with_its_books(tool: Tool, number: signal.Signals) -> 
     emulator.send_signal(number)
     assert ended(emulator) == (
         0,
-        "the emulator's books: 0 started; 0.0 s were billed, 0.0000 EUR; still billed: none\n",
+        "the emulator's books: 0 started; 0.0 s were billed, 0.0000 EUR; still billed: none; its ledger is deleted\n",
     )
 
 
@@ -98,7 +98,7 @@ def test_the_faults_that_it_is_told_are_delivered_and_counted(tool: Tool) -> Non
     assert "401" in tool.run("run", MODEL, "--", "true", **variables).stderr
     emulator.send_signal(signal.SIGTERM)
     code, said = ended(emulator)
-    assert (code, said.partition("still billed: ")[2]) == (0, "none; faults delivered: 1\n")
+    assert (code, said.partition("still billed: ")[2]) == (0, "none; faults delivered: 1; its ledger is deleted\n")
 
 
 @pytest.mark.parametrize(

@@ -266,3 +266,12 @@ def test_a_person_who_watches_sees_a_bar_for_each_worker_of_each(tool: Tool, acc
     bars = {line.partition(" ━")[0] for line in watch.lines() if " ━" in line}
     assert {f"{instance_id} {number}" for instance_id in ids for number in (1, 2)} <= bars
     assert all(f"{instance_id}: running" in watch.shown for instance_id in ids)
+    assert "Ctrl-C ends the watch" not in watch.shown
+
+
+def test_a_person_is_told_how_a_watch_ends(tool: Tool, account: Client) -> None:
+    watch = tool.start_at_terminal("watch", account.instances.start(MODEL).instance_id)
+    watch.read_until("until it stops; Ctrl-C ends the watch")
+    watch.read_until(": running")
+    watch.type("\x03")
+    assert watch.wait() == 130

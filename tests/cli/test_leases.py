@@ -53,6 +53,7 @@ def test_an_object_has_all_that_is_known(tool: Tool, instance_id: str) -> None:
 def test_in_a_pipe_each_is_a_line_with_tabs(tool: Tool, instance_id: str) -> None:
     (line,) = tool.run("leases").stdout.splitlines()
     assert line.split("\t")[::2] == ["start", "handed over", instance_id]
+    assert line.split("\t")[3] == "-", "it runs on"
     assert line.endswith(f"\t{MODEL}")
 
 
@@ -75,8 +76,10 @@ def test_one_whose_process_is_gone_is_told(
     tool: Tool, emulator: FaultyEmulator, begun: dict[str, bool], state: str
 ) -> None:
     left(emulator, "instance-1", **begun)
-    (line,) = tool.run("leases").stdout.splitlines()
+    done = tool.run("leases")
+    (line,) = done.stdout.splitlines()
     assert line.split("\t")[2:5] == [state, "-", "instance-1"]
+    assert done.stderr == ("some are orphaned: look with inferlease reap\n" if state == "orphaned" else "")
 
 
 def test_a_live_one_is_told(tool: Tool, emulator: FaultyEmulator) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.progress import Progress
 
 from inferlease import errors
 from inferlease.cli import _output
 from inferlease.cli._advice import with_advice
+from inferlease.cli._terminal import _Time
 from tests.cli.forking import forge
 from tests.cli.support import MODEL, Tool
 
@@ -154,3 +156,11 @@ def test_an_address_that_may_be_wrong_is_named(tool: Tool, emulator: FaultyEmula
     origin = emulator.base_url.removesuffix("/api/v1")
     done = tool.run("ps", hurried=True, CORTECS_API_BASE_URL=address.format(origin=origin))
     assert (done.returncode, done.stderr.count("\n"), done.stderr.endswith(advice)) == (1, 1, True), done.stderr
+
+
+def test_the_time_of_a_bar_goes_on_when_it_is_full() -> None:
+    clock = [0.0]
+    progress = Progress(get_time=lambda: clock[0])
+    progress.add_task("full", total=1, completed=1)
+    clock[0] = 61.0
+    assert _Time().render(progress.tasks[0]).plain == "0:01:01"

@@ -42,6 +42,26 @@ def test_with_nothing_to_do_it_says_nothing(tool: Tool, arguments: tuple[str, ..
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("arguments", [(), ("--yes",)])
+def test_at_a_terminal_it_says_that_nothing_is_left(tool: Tool, arguments: tuple[str, ...]) -> None:
+    code, terminal = tool.show("reap", *arguments)
+    assert (code, "nothing is left" in terminal.shown) == (0, True)
+
+
+def test_an_account_that_can_t_be_read_is_told_and_asked_no_further(
+    tool: Tool, emulator: FaultyEmulator, ids: list[str]
+) -> None:
+    left(emulator, ids[0])
+    emulator.fault("get", 503, times=None)
+    asked = len(emulator.asked("hardware_types"))
+    done = tool.run("reap", hurried=True)
+    assert [row[:2] for row in rows(done)] == [["ours", ids[0]]]
+    assert done.returncode == 1
+    assert done.stderr.startswith("warning: the account could not be read, what is listed may have stopped: ")
+    assert done.stderr.count("\n") == 1
+    assert len(emulator.asked("hardware_types")) == asked
+
+
 def test_it_lists_what_it_would_stop_and_why(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
     left(emulator, ids[0])
     done = tool.run("reap")
@@ -121,7 +141,7 @@ def test_at_a_terminal_it_tells_how_to_go_on(tool: Tool, emulator: FaultyEmulato
     left(emulator, ids[0])
     terminal = tool.start_at_terminal("reap")
     assert terminal.wait() == 1
-    first, second, last, *_ = [line for line in terminal.lines() if line.strip()]
+    first, second, last, *_ = [line for line in terminal.lines() if line.strip() and "━" not in line]
     assert first == f"ours        {ids[0]}  {MODEL}, at most 1.20 EUR/h"
     assert second.startswith(f"            {REASON}")
     assert last == "to stop what is ours: inferlease reap --yes"
