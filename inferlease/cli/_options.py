@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Seconds(click.ParamType[float]):
-    """A duration, within the bounds of those that are arguments of the client."""
+    """A duration, within the bounds of those that are arguments of the client: seconds, unless it has a unit."""
 
     name = "seconds"
 
@@ -38,13 +38,15 @@ class _Seconds(click.ParamType[float]):
         self._may_be_zero = may_be_zero
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
+        number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
         try:
-            seconds = float(str(value))
+            seconds = float(number) * timedelta(**{_UNITS[unit]: 1}).total_seconds()
         except ValueError:
             seconds = math.nan
         if not (0 < seconds <= MAX_SECONDS or (self._may_be_zero and seconds == 0)):
             kind = "number" if self._may_be_zero else "positive number"
-            self.fail(f"{value!r} is not a {kind} of seconds up to {MAX_SECONDS:,}, such as 0.5 or 90", param, ctx)
+            self.fail(f"{value!r} is not a {kind} of seconds up to {MAX_SECONDS:,}, such as 0.5, 90 or 10m", param, ctx)
         return seconds
 
 

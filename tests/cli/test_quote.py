@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from inferlease.cli._commands import invoke
+from inferlease.cli._options import POSITIVE_SECONDS
 from tests.cli.support import MODEL, Tool
 
 
@@ -23,6 +27,17 @@ def test_at_a_terminal_of_80_columns_no_row_is_broken(tool: Tool) -> None:
     head, first, *_ = [line.rstrip() for line in terminal.lines() if line.strip()]
     assert head.split("  ")[0] == "hardware type"
     assert (first.split()[0], first[-1]) == ("NVIDIA_L4_1", "h")
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("1d", 86_400)])
+def test_a_duration_may_have_a_unit(given: str, seconds: float) -> None:
+    assert POSITIVE_SECONDS.convert(given, None, None) == seconds
+
+
+@pytest.mark.parametrize("given", ["", "m", "10y", "-1m", "nanm", "1e999h", "0m"])
+def test_what_is_no_duration_is_wrong_usage(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["quote", MODEL, "--duration", given]) == 2
+    assert f"{given!r} is not a positive number of seconds" in capsys.readouterr().err
 
 
 def test_json_has_the_same_names(tool: Tool) -> None:
