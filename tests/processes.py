@@ -24,6 +24,13 @@ def environment(emulator: Emulator) -> dict[str, str]:
     return {**os.environ, **emulator.environment()}
 
 
+def go_on(process: subprocess.Popen[str]) -> None:
+    """Let a process pass where it waits for a line."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
 def run_script(emulator: Emulator, script: str, *flags: str, seconds: float = 40.0) -> subprocess.CompletedProcess[str]:
     """Run a Python script to its end, whatever its exit code; `flags` are the interpreter's.
 

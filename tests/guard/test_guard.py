@@ -38,7 +38,7 @@ from tests.guard.support import (
     running,
     wait_for,
 )
-from tests.processes import environment, run_script
+from tests.processes import environment, go_on, run_script
 from tests.programs import both_styles
 from tests.raw_server import client_tls
 
@@ -180,9 +180,7 @@ await asyncio.to_thread(sys.stdin.readline)
         resident = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert resident is not None
         print(f"a guard of 50 leases: {int(resident[1]) / 1024:.1f} MiB resident")  # noqa: T201 - a figure
-        assert parent.stdin is not None
-        parent.stdin.write("\n")
-        parent.stdin.flush()
+        go_on(parent)
         assert line_of(parent) == "left"
         wait_for(lambda: not Path(f"/proc/{guard}").exists(), LINGERING + PROMPT)  # nor is it left as a zombie
         end(parent)
@@ -196,9 +194,7 @@ def test_a_lease_after_it_has_gone_has_another_one(emulator: FaultyEmulator) -> 
     with running(emulator, script) as parent:
         ready(parent)
         wait_for(lambda: not guards(parent.pid))
-        assert parent.stdin is not None
-        parent.stdin.write("\n")
-        parent.stdin.flush()
+        go_on(parent)
         ready(parent)
         assert guards(parent.pid)
         kill(parent)
@@ -345,9 +341,7 @@ with client.lease(MODEL):
         ready(victim)
         (guard,) = guards(victim.pid)
         os.kill(guard, signal.SIGSTOP)
-        assert victim.stdin is not None
-        victim.stdin.write("\n")
-        victim.stdin.flush()
+        go_on(victim)
         ready(victim)
         wait_for(lambda: (left := guards(victim.pid)) and guard not in left and is_watching(left[0]))
         kill(victim)
@@ -376,9 +370,7 @@ with client.lease(MODEL):
         ready(victim)
         (guard,) = guards(victim.pid)
         os.kill(guard, signal.SIGSTOP)
-        assert victim.stdin is not None
-        victim.stdin.write("\n")
-        victim.stdin.flush()
+        go_on(victim)
         assert line_of(victim) == "still telling"
         os.kill(guard, signal.SIGKILL)
 
@@ -619,9 +611,7 @@ client.instances.start(MODEL)
         ready(victim)
         (kept,) = emulator.books().still_billed
         with emulator.hold("start", "unanswered") as hold:
-            assert victim.stdin is not None
-            victim.stdin.write("\n")
-            victim.stdin.flush()
+            go_on(victim)
             hold.wait_arrived()
             kill(victim)
             wait_for(lambda: emulator.books().still_billed == [kept], SETTLE_TIME + PROMPT)

@@ -31,7 +31,7 @@ from tests.guard.support import (
     wait_for,
     wait_stopped,
 )
-from tests.processes import environment
+from tests.processes import environment, go_on
 from tests.programs import both_styles
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ def test_what_is_running_when_a_process_is_killed_is_stopped(emulator: FaultyEmu
             with emulator.hold(*HELD[phase]) as hold:
                 if phase == "releasing":
                     ready(victim)
-                    assert victim.stdin is not None
-                    victim.stdin.write("\n")
-                    victim.stdin.flush()
+                    go_on(victim)
                 hold.wait_arrived()
                 kill(victim)
                 assert not is_stopped(emulator)

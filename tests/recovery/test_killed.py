@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults import MODEL, FaultyEmulator, emulated
-from tests.processes import environment
+from tests.processes import environment, go_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,9 +95,7 @@ def test_what_a_killed_process_has_left_is_recovered_and_nothing_else_touched(
                 with emulator.hold(*PHASES[phase]) as hold:
                     if phase == "releasing":
                         ready(victim)
-                        assert victim.stdin is not None
-                        victim.stdin.write("\n")
-                        victim.stdin.flush()
+                        go_on(victim)
                     hold.wait_arrived()
                     kill(victim)
         reap(emulator, "--yes")
