@@ -97,7 +97,7 @@ async def test_a_receipt_tells_what_the_lease_was(client: Client, emulator: Faul
 @emulated(seconds_per_step=1000)
 @pytest.mark.asyncio
 async def test_a_lease_that_never_was_usable_has_a_receipt_too(client: Client) -> None:
-    lease = client.lease(MODEL, timeout=0.2)
+    lease = client.lease(MODEL, stall_timeout=0.1)
     with pytest.raises(WaitTimeoutError):
         await lease.acquire()
     assert lease.receipt is not None
