@@ -222,13 +222,13 @@ async def test_an_async_callback_that_never_returns_does_not_hold_up_the_deadlin
         await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError, match="not usable after"):
-        await client.lease(MODEL, timeout=0.3, on_progress=hang).acquire()
+        await client.lease(MODEL, timeout=1.0, on_progress=hang).acquire()
     assert emulator.books().still_billed == []
 
 
 async def test_the_timeout_of_a_lease_covers_its_start(client: Client, emulator: FaultyEmulator) -> None:
     with emulator.hold("start", "unanswered") as hold:
-        entering = asyncio.create_task(client.lease(MODEL, timeout=0.3).acquire())
+        entering = asyncio.create_task(client.lease(MODEL, timeout=1.0).acquire())
         await hold.arrived_async()
         while not next(iter(client._core.held))._order.is_given_up:  # noqa: ASYNC110 - nothing tells of the giving up
             await asyncio.sleep(0.005)
