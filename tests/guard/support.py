@@ -97,6 +97,15 @@ def guards(parent: int) -> list[int]:
     return found
 
 
+def is_watching(guard: int) -> bool:
+    """Whether it has come so far as to watch its parent, and has read what it was told."""
+    try:
+        files = [str(each.readlink()) for each in Path(f"/proc/{guard}/fd").iterdir()]
+    except OSError:  # it has just closed one, or is gone
+        return False
+    return "anon_inode:[pidfd]" in files
+
+
 def wait_stopped(emulator: Emulator, what: str, seconds: float = PROMPT) -> None:
     """Wait until nothing is billed, and print how long that took."""
     print(f"{what}: stopped after {wait_for(lambda: is_stopped(emulator), seconds):.2f} s")  # noqa: T201 - a figure

@@ -32,6 +32,7 @@ from tests.guard.support import (
     guarded,
     guards,
     is_stopped,
+    is_watching,
     kill,
     line_of,
     ready,
@@ -313,12 +314,6 @@ def test_a_guard_that_is_killed_is_told_once_and_replaced(emulator: FaultyEmulat
 
 def ready_after_log(process: subprocess.Popen[str]) -> None:
     wait_for(lambda: line_of(process) == "ready")
-
-
-def is_watching(guard: int) -> bool:
-    """Whether it has come so far as to watch its parent, and has read what it was told."""
-    files = [str(each.readlink()) for each in Path(f"/proc/{guard}/fd").iterdir()]
-    return "anon_inode:[pidfd]" in files
 
 
 @emulated(seconds_per_step=0.0)

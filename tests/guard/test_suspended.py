@@ -16,7 +16,17 @@ from inferlease._journal_lines import intent_line
 from inferlease._requests import start_arguments
 from inferlease.ledger import Intent
 from tests.faults import MODEL, emulated
-from tests.guard.support import PROMPT, SETTLE_TIME, guarded, guards, is_stopped, line_of, running, wait_for
+from tests.guard.support import (
+    PROMPT,
+    SETTLE_TIME,
+    guarded,
+    guards,
+    is_stopped,
+    is_watching,
+    line_of,
+    running,
+    wait_for,
+)
 from tests.programs import both_styles
 
 if TYPE_CHECKING:
@@ -143,17 +153,10 @@ def test_a_guard_that_took_the_place_of_another_knows_of_the_limit(emulator: Fau
         assert line_of(parent) == "ready"
         (first,) = guards(parent.pid)
         os.kill(first, signal.SIGKILL)
-        wait_for(lambda: (now := guards(parent.pid)) and now != [first])
-        wait_for(lambda: is_watching(guards(parent.pid)[0]))
+        wait_for(lambda: (now := guards(parent.pid)) and first not in now and is_watching(now[0]))
         parent.send_signal(signal.SIGSTOP)
         wait_for(lambda: is_stopped(emulator))
         assert go_on(parent) == "LeaseLimitError max_duration"
-
-
-def is_watching(guard: int) -> bool:
-    """Whether it has come so far as to watch its parent."""
-    files = [str(each.readlink()) for each in Path(f"/proc/{guard}/fd").iterdir()]
-    return "anon_inode:[pidfd]" in files
 
 
 @emulated(seconds_per_step=0.0, stop_delay=2.0)
