@@ -66,11 +66,11 @@ async def test_a_disk_that_hangs_while_a_file_is_opened_does_not_hold_up_a_relea
     is_hanging, over, real = threading.Event(), threading.Event(), os.open
     was_over: list[bool] = []
 
-    def slow(path: Any, *how: Any) -> int:
+    def slow(path: Any, *how: Any, **where: Any) -> int:
         if str(path).endswith(".lock"):
             is_hanging.set()
             was_over.append(over.wait(10))
-        return real(path, *how)
+        return real(path, *how, **where)
 
     async with client.lease(MODEL):
         monkeypatch.setattr(os, "open", slow)

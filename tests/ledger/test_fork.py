@@ -91,8 +91,8 @@ sys.stdin.readline()
 FORKS_IN_THE_MIDST = """
 import threading
 is_open, may_go_on, real = threading.Event(), threading.Event(), os.open
-def slow(path, *how):
-    descriptor = real(path, *how)
+def slow(path, *how, **where):
+    descriptor = real(path, *how, **where)
     if str(path).endswith(".new") and not is_open.is_set():
         is_open.set()
         may_go_on.wait()
