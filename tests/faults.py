@@ -126,6 +126,11 @@ class FaultyEmulator(Emulator):
         """The operations asked for so far, in their order."""
         return [request.operation for request in list(self._gate.asked)]
 
+    @property
+    def order_but_prices(self) -> list[str]:
+        """The same without the prices, which a start reads beside what it does."""
+        return [operation for operation in self.order if operation != "hardware_types"]
+
 
 def edited(
     *,

@@ -344,7 +344,7 @@ async def test_a_delete_needs_nothing_of_its_answer(
     instance = await stopped(client)
     emulator.fault("delete", **({"body": {"instance_id": "instance-other"}} if "edit" in fault else fault))
     await instance.delete()
-    assert emulator.order[-1] == "delete"
+    assert emulator.order_but_prices[-1] == "delete"
 
 
 # ---- restart --------------------------------------------------------------------------------------
@@ -365,7 +365,7 @@ async def test_restart_by_id_returns_the_instance(client: Client) -> None:
 async def test_restart_of_a_live_instance_is_done(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
     await instance.restart()
-    assert emulator.order[-2:] == ["restart", "get"]
+    assert emulator.order_but_prices[-2:] == ["restart", "get"]
     assert len(emulator.books().instances[instance.instance_id].runs) == 1
 
 
@@ -408,7 +408,7 @@ async def test_a_restart_whose_answer_is_unusable_is_read_once(
     instance = await stopped(client)
     emulator.fault("restart", **fault)
     assert not (await instance.restart()).is_stopped
-    assert emulator.order[-2:] != ["restart", "restart"]
+    assert emulator.order_but_prices[-2:] != ["restart", "restart"]
     assert len(emulator.asked("get")) == 1
 
 
@@ -482,7 +482,7 @@ async def test_gone_is_a_400_and_absent_from_two_lists(client: Client, emulator:
     emulator.fault("stop", 400, handled=False)
     emulator.fault("get", 400, handled=False)
     assert await client.instances.stop("instance-unknown") is None
-    assert emulator.order[-4:] == ["stop", "get", "list", "list"]
+    assert emulator.order_but_prices[-4:] == ["stop", "get", "list", "list"]
 
 
 @pytest.mark.fault(44)
