@@ -350,6 +350,7 @@ async def test_a_delete_needs_nothing_of_its_answer(
 # ---- restart --------------------------------------------------------------------------------------
 
 
+@emulated(seconds_per_step=1000)
 async def test_restart_brings_a_stopped_instance_up_again(client: Client, emulator: FaultyEmulator) -> None:
     instance = await stopped(client)
     assert await instance.restart() is instance
@@ -357,6 +358,7 @@ async def test_restart_brings_a_stopped_instance_up_again(client: Client, emulat
     assert emulator.books().still_billed == [instance.instance_id]
 
 
+@emulated(seconds_per_step=1000)
 async def test_restart_by_id_returns_the_instance(client: Client) -> None:
     instance = await stopped(client)
     assert (await client.instances.restart(instance.instance_id)).instance_status.status == "pending"

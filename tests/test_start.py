@@ -121,6 +121,7 @@ async def test_a_further_start_lists_once(client: Client, emulator: FaultyEmulat
     assert len(emulator.asked("list")) == lists + 1
 
 
+@emulated(seconds_per_step=1000)
 async def test_the_started_instance_is_what_the_server_answered(client: Client) -> None:
     instance = await client.instances.start(MODEL, num_workers=2)
     assert instance.instance_status.status == "pending"
