@@ -6,12 +6,10 @@ import click
 
 from inferlease import Client, InferleaseError
 from inferlease._printing import printable
-from inferlease.cli import _signals
 from inferlease.cli._completion import complete_stopped
-from inferlease.cli._ids import confirm, distinct, each, id_arguments, yes_option
+from inferlease.cli._ending import end_each
+from inferlease.cli._ids import confirm, distinct, id_arguments, yes_option
 from inferlease.cli._options import POSITIVE_SECONDS
-from inferlease.cli._signals import Interrupts
-from inferlease.cli._terminal import Terminal
 
 __all__ = ["command"]
 
@@ -29,21 +27,14 @@ def command(*, instance_ids: tuple[str, ...], force: bool, timeout: float, yes: 
     One that does not exist is fine. An ID of - stands for those that stdin has, one a line. Exits with 0 only if none
     is left.
     """
-    ids, terminal = distinct(instance_ids), Terminal()
+    ids = distinct(instance_ids)
     confirm("stop and delete" if force else "delete", ids, yes=yes)
-
-    async def remove(interrupts: Interrupts) -> int:
-        interrupts.consequence = "what is being deleted may still be"
-        async with Client() as client:
-
-            async def remove_one(instance_id: str) -> None:
-                terminal.say(f"{instance_id}: {await _removed(client, instance_id, force, timeout)}")
-
-            with terminal.bars() as bars:
-                bars.waiting_for("deleting")
-                return (await each(ids, remove_one, terminal, goal="stopped"))[1]
-
-    return _signals.run(remove, terminal.say)
+    return end_each(
+        ids,
+        lambda client, instance_id: _removed(client, instance_id, force, timeout),
+        "deleting",
+        "what is being deleted may still be",
+    )
 
 
 async def _removed(client: Client, instance_id: str, force: bool, timeout: float) -> str:

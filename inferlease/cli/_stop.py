@@ -8,12 +8,10 @@ import time
 import click
 
 from inferlease import Client, InferleaseError
-from inferlease.cli import _signals
 from inferlease.cli._completion import complete_live
-from inferlease.cli._ids import confirm, distinct, each, id_arguments, yes_option
+from inferlease.cli._ending import end_each
+from inferlease.cli._ids import confirm, distinct, id_arguments, yes_option
 from inferlease.cli._options import POSITIVE_SECONDS
-from inferlease.cli._signals import Interrupts
-from inferlease.cli._terminal import Terminal
 
 __all__ = ["command"]
 
@@ -33,21 +31,14 @@ def command(*, instance_ids: tuple[str, ...], timeout: float, yes: bool) -> int:
     One that is stopped already, or does not exist, is fine. An ID of - stands for those that stdin has, one a line.
     Exits with 0 only if none is left.
     """
-    ids, terminal = distinct(instance_ids), Terminal()
+    ids = distinct(instance_ids)
     confirm("stop", ids, yes=yes)
-
-    async def stop(interrupts: Interrupts) -> int:
-        interrupts.consequence = "what was asked for goes on, and is not waited for"
-        async with Client() as client:
-
-            async def stop_one(instance_id: str) -> None:
-                terminal.say(f"{instance_id}: {await _stopped(client, instance_id, timeout)}")
-
-            with terminal.bars() as bars:
-                bars.waiting_for("stopping")
-                return (await each(ids, stop_one, terminal, goal="stopped"))[1]
-
-    return _signals.run(stop, terminal.say)
+    return end_each(
+        ids,
+        lambda client, instance_id: _stopped(client, instance_id, timeout),
+        "stopping",
+        "what was asked for goes on, and is not waited for",
+    )
 
 
 async def _stopped(client: Client, instance_id: str, timeout: float) -> str:
