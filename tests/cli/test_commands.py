@@ -26,12 +26,12 @@ sys.exit(main())
 
 FAILING = """
 import sys
-from inferlease.cli import _stop, main
+from inferlease.cli import _signals, main
 
 def fail(*_):
     raise LookupError("unforeseen")
 
-_stop._signals.run = fail
+_signals.run = fail
 sys.exit(main())
 """
 
