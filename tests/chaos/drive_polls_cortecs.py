@@ -1,53 +1,64 @@
-"""The same beside as many threads that poll through `cortecs-py`: `python -m tests.chaos.drive_polls_cortecs PLAN`."""
+"""The same beside polls through `cortecs-py`, a thread each: `python -m tests.chaos.drive_polls_cortecs PLAN`.
+
+A thousand threads in one process get nowhere, so they are those of several; one of them stops.
+"""
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import threading
 import time
+from multiprocessing.synchronize import Event
 
 from cortecs_py import Cortecs
 
 from tests.chaos import reporting
 from tests.chaos.reporting import Plan, tell
 
+THREADS = 100
+"""Of one process."""
 
-class Polls:
-    """Threads that ask for one instance again and again, until they are told to end."""
 
-    def __init__(self, client: Cortecs, instance_id: str, number: int) -> None:
-        self.failed = 0
-        self._client = client
-        self._instance_id = instance_id
-        self._answered = threading.Semaphore(0)
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._poll) for _ in range(number)]
-        for thread in self._threads:
-            thread.start()
-        for _ in range(2 * number):
-            self._answered.acquire()
+def poll(instance_id: str, number: int, is_over: Event, are_under_way: Event) -> None:
+    """Ask for one instance again and again in so many threads; what failed is told."""
+    client, failed = Cortecs(), itertools.count()
+    turns = itertools.count(1)
 
-    def _poll(self) -> None:
-        while not self._over.is_set():
+    def ask() -> None:
+        while not is_over.is_set():
             try:
-                self._client.get_instance(self._instance_id)
+                client.get_instance(instance_id)
             except Exception:  # noqa: BLE001 - whatever it is, it is counted
-                self.failed += 1
-            self._answered.release()
+                next(failed)
+            if next(turns) == 2 * number:
+                are_under_way.set()
 
-    def end(self) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+    threads = [threading.Thread(target=ask) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tell("polled", failed=next(failed))
 
 
 def release_beside_polls(client: Cortecs, plan: Plan, polled: str) -> None:
     instance = client.start(plan.model, poll_interval=plan.poll_interval)
-    polls = Polls(client, polled, plan.at_once)
+    is_over = multiprocessing.Event()
+    started = [multiprocessing.Event() for _ in range(plan.at_once // THREADS)]
+    others = [multiprocessing.Process(target=poll, args=(polled, THREADS, is_over, each)) for each in started[1:]]
+    for process in others:
+        process.start()
+    own = threading.Thread(target=poll, args=(polled, THREADS, is_over, started[0]))
+    own.start()
+    for each in started:
+        each.wait()
     began = time.monotonic()
     client.stop(instance.instance_id)
     tell("released", id=instance.instance_id, at=began, seconds=time.monotonic() - began)
-    polls.end()
-    tell("polled", failed=polls.failed)
+    is_over.set()
+    for process in [*others, own]:
+        process.join()
     client.delete(instance.instance_id)
 
 
