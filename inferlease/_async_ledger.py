@@ -13,7 +13,7 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from .errors import LedgerError
-from .ledger import Ending, Facts, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, now
+from .ledger import Bounds, Ending, Facts, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, in_order, now
 
 __all__ = ["AsyncLedger", "HeldLock", "aside", "is_unresolved"]
 
@@ -138,7 +138,7 @@ class AsyncLedger:
         # In this order: what ends meanwhile is seen twice rather than never.
         records = {record.id: record for record in await self.open_records()}
         records |= {record.id: record for record in await self.past_records(since)}
-        return sorted(records.values(), key=lambda record: (record.began, record.id))
+        return in_order(records.values())
 
     async def take_over(self, record: StartRecord) -> Journal | None:
         """Own the open journal of a dead owner, `None` if it is not to be had."""
@@ -164,9 +164,9 @@ class AsyncLedger:
                 self._unwritten[instance_id] = name
             raise
 
-    async def keep(self, journal: Journal) -> None:
+    async def keep(self, journal: Journal, bounds: Bounds) -> None:
         """Note that the instance stays when its lease ends."""
-        await aside(journal.keep)
+        await aside(lambda: journal.keep(bounds))
 
     async def note(self, journal: Journal, facts: Facts) -> None:
         """Note what became known of an instance. That it can't be written only makes what is told of costs poorer."""

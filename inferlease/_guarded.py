@@ -15,7 +15,7 @@ from ._journal_lines import Claim, claim_line, end_line, facts_line, intent_line
 from ._journals import FolderLedger
 from ._ledgers import UsualLedger, account_key, is_in_folder
 from ._memory_ledger import MemoryLedger
-from .ledger import Ending, Facts, Intent, Journal, Ledger, now
+from .ledger import Bounds, Ending, Facts, Intent, Journal, Ledger, now
 
 __all__ = ["GuardedJournal", "guarded", "told"]
 
@@ -92,10 +92,10 @@ class GuardedJournal:
             self._more(claim_line(Claim(self.intent.journal, instance_id, is_answered, now())))
         return is_ours
 
-    def keep(self) -> None:
+    def keep(self, bounds: Bounds) -> None:
         """Note that the instance stays when its lease ends."""
-        self._journal.keep()
-        self._more(keep_line(now()))
+        self._journal.keep(bounds)
+        self._more(keep_line(bounds, now()))
 
     def note(self, facts: Facts) -> None:
         """Note what became known of the instance."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ._recovery import Reaped
     from .client import Client
-    from .ledger import Ledger
+    from .ledger import Ledger, StartRecord
 
 __all__ = ["READY", "Book", "Entry", "listen", "main", "recover"]
 
@@ -68,11 +68,13 @@ class Book:
     Attributes:
         groups: How to reach each account: the options of its clients.
         entries: The starts by the names of their journals.
+        is_last: Whether the parent is dead and says no more: `recover` sees to what is open then.
     """
 
     def __init__(self) -> None:
         self.groups: dict[str, dict[str, Any]] = {}
         self.entries: dict[str, Entry] = {}
+        self.is_last = False
 
     def note(self, line: bytes) -> None:
         """Take in one line."""
@@ -149,6 +151,7 @@ def listen(pipe: socket.socket, parent: int, book: Book) -> None:
         *lines, rest = (rest + said).split(b"\n")
         for line in lines:
             book.note(line)
+        book.is_last = is_dead
         for name in [] if is_dead else book.overdue():
             _stop_soon(book, name)
 
@@ -157,13 +160,17 @@ def _stop_soon(book: Book, name: str) -> None:
     """Stop it in a thread: the parent may go on, or die, at any time."""
     entry = book.entries[name]
     at, entry.due, entry.is_being_stopped = entry.due or 0.0, None, True
-    threading.Thread(target=_stop, args=(book.groups[entry.group], name, entry, at)).start()
+    # It must not hold up the end: what it has not stopped by then, `recover` has.
+    threading.Thread(target=_stop, args=(book, name, at), daemon=True).start()
 
 
-def _stop(options: Mapping[str, Any], name: str, entry: Entry, at: float) -> None:
+def _stop(book: Book, name: str, at: float) -> None:
+    entry = book.entries[name]
+    options = book.groups[entry.group]
+
     def is_due() -> bool:
         # Once the parent says anything of its limit, it does move.
-        return entry.is_open and entry.due is None
+        return entry.is_open and entry.due is None and not book.is_last
 
     try:
         import asyncio
@@ -255,7 +262,7 @@ def _remember(memory: Ledger, text: str) -> None:
     for claim in contents.claims:
         journal.claim(claim.instance_id, is_answered=claim.is_answered)
     if contents.is_kept:
-        journal.keep()
+        journal.keep(contents.bounds)
     if contents.ending is not None:
         journal.end(contents.ending)
     journal.let_go()
@@ -273,13 +280,16 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
     until, pause = time.monotonic() + persistence, _SHORTEST_PAUSE
     async with _client(options, ledger) as client:
         while time.monotonic() < until:
+            pauses = [pause]
             with contextlib.suppress(Exception):  # there is nobody to tell, and the next look may fare better
                 reaped = await _reap(client, names)
-                if not await _is_left(client, names, reaped):
+                left = await _left(client, names, reaped)
+                if not left:
                     return
                 if not reaped.troubles:
                     until = time.monotonic() + persistence
-            await asyncio.sleep(pause)
+                pauses = [pause, *_until_limits(left)]
+            await asyncio.sleep(min(pauses))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
@@ -303,8 +313,8 @@ async def _reap(client: Client, names: Container[str]) -> Reaped:
     return await client._core.jobs.submit(lambda: recovery.reap(only=names), bound=recovery.bound).wait()
 
 
-async def _is_left(client: Client, names: Container[str], reaped: Reaped) -> bool:
-    """Whether another look may come to more."""
+async def _left(client: Client, names: Container[str], reaped: Reaped) -> list[StartRecord]:
+    """The starts of which another look may tell more."""
     from .ledger import now
 
     # Somebody else may have been about to stop it, and may have been killed too.
@@ -312,15 +322,26 @@ async def _is_left(client: Client, names: Container[str], reaped: Reaped) -> boo
     records = await core.jobs.submit(core.ledger.open_records, bound=core.exchange.timeout).wait()
     # Where others start the same, what is possible never becomes certain; else it may have been a list that was wrong.
     told = {orphan.record for orphan in reaped.left if orphan.verdict == "possible"}
-    return any(
-        record.instance_id is not None
-        or (
-            (record.id not in told or record.intent.exclusive is not False)
-            and (now() - record.began).total_seconds() < record.intent.late_window
-        )
+    return [
+        record
         for record in records
         if record.id in names
-    )
+        and (
+            record.instance_id is not None
+            or (
+                (record.id not in told or record.intent.exclusive is not False)
+                and (now() - record.began).total_seconds() < record.intent.late_window
+            )
+        )
+    ]
+
+
+def _until_limits(records: Iterable[StartRecord]) -> list[float]:
+    """Seconds until what was to stay reaches its limit, where it still has to."""
+    from .ledger import now
+
+    limits = [record.bounds.limit_at for record in records if record.bounds.limit_at is not None]
+    return [seconds for at in limits if (seconds := (at - now()).total_seconds()) > 0]
 
 
 def _ssl_context(told: Mapping[str, Any] | None) -> SSLContext | None:

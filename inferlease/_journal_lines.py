@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar, get_args
 
 from attrs import evolve, field, frozen
 
-from .ledger import Ending, Facts, Intent
+from .ledger import Bounds, Ending, Facts, Intent
 from .money import Price
 from .objects import InstanceArgs, as_utc
 
@@ -56,6 +56,7 @@ class Contents:
         size: Bytes up to the end of its last whole line; what follows was torn.
         claims: The claims in their order. One counts if the ledger's own note of that id names this journal.
         is_kept: Whether the instance stays.
+        bounds: Up to where, if its process is killed.
         facts: What became known of it.
         ending: How it ended, if it did.
         ended_at: When.
@@ -65,6 +66,7 @@ class Contents:
     size: int
     claims: tuple[Claim, ...] = ()
     is_kept: bool = False
+    bounds: Bounds = field(factory=Bounds)
     facts: Facts = field(factory=Facts)
     ending: Ending | None = None
     ended_at: datetime | None = None
@@ -101,8 +103,8 @@ def claim_line(claim: Claim) -> bytes:
     return _line("claim", claim.at, journal=claim.journal, instance_id=claim.instance_id, is_answered=claim.is_answered)
 
 
-def keep_line(at: datetime) -> bytes:
-    return _line("keep", at)
+def keep_line(bounds: Bounds, at: datetime) -> bytes:
+    return _line("keep", at, limit_at=_written(bounds.limit_at), min_balance=bounds.min_balance)
 
 
 def facts_line(facts: Facts, at: datetime) -> bytes:
@@ -183,7 +185,8 @@ def _continued(so_far: Contents, line: Line) -> Contents:
                 raise GarbledError("the claim is another journal's")
             return evolve(so_far, claims=(*so_far.claims, claim))
         case "keep":
-            return evolve(so_far, is_kept=True)
+            bounds = Bounds(_may_be(line, "limit_at", _time), _may_be(line, "min_balance", _number))
+            return evolve(so_far, is_kept=True, bounds=bounds)
         case "facts":
             return evolve(so_far, facts=_facts(line))
         case "end":
@@ -209,8 +212,8 @@ def _intent(line: Line) -> Intent:
         baseline=_ids(line, "baseline"),
         foreign=_ids(line, "foreign"),
         exclusive=_of(line, "exclusive", bool, type(None)),
-        settle_time=_seconds(line, "settle_time"),
-        late_window=_seconds(line, "late_window"),
+        settle_time=_number(line, "settle_time"),
+        late_window=_number(line, "late_window"),
         journal=_of(line, "journal", str),
         at=_time(line, "at"),
         label=_may_be(line, "label", _text),
@@ -228,7 +231,7 @@ def _facts(line: Line) -> Facts:
 
 
 def _price(line: Line) -> Price | None:
-    per_hour = _may_be(line, "price_per_hour", _seconds)
+    per_hour = _may_be(line, "price_per_hour", _number)
     return None if per_hour is None else Price(per_hour, _text(line, "currency"))
 
 
@@ -286,7 +289,7 @@ def _ids(line: Line, key: str) -> frozenset[str]:
     return frozenset(str(value) for value in ids)
 
 
-def _seconds(line: Line, key: str) -> float:
+def _number(line: Line, key: str) -> float:
     if not math.isfinite(value := _of(line, key, int, float)):
         raise GarbledError(f"{key}: no finite number")
     return float(value)

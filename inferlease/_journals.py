@@ -30,7 +30,7 @@ from ._journal_lines import (
 from ._locked_files import HAS_LOCKS, FolderSpecLock, LockedFile, remove, sync_folder, write_whole
 from ._printing import printable
 from .errors import LedgerError
-from .ledger import Ending, Facts, Intent, StartRecord, now
+from .ledger import Bounds, Ending, Facts, Intent, StartRecord, in_order, now
 
 __all__ = ["WAY_OUT", "FolderJournal", "FolderLedger"]
 
@@ -167,7 +167,7 @@ class FolderLedger:
     def open_records(self) -> list[StartRecord]:
         """The starts that have not ended, oldest first."""
         with _ledger_errors(self.folder, "be read"):
-            return _in_order(record for record in self._records(self._leases) if record.ending is None)
+            return in_order(record for record in self._records(self._leases) if record.ending is None)
 
     def past_records(self, since: datetime | None = None) -> list[StartRecord]:
         """The starts that have ended, since then or ever, oldest first."""
@@ -175,7 +175,7 @@ class FolderLedger:
             # In this order: what moves meanwhile is seen twice rather than never.
             found = {record.intent.journal: record for record in self._records(self._leases) if record.ending}
             found |= {record.intent.journal: record for record in self._records(self._history, since)}
-            return _in_order(
+            return in_order(
                 record
                 for record in found.values()
                 if since is None or (record.ended_at is not None and record.ended_at >= since)
@@ -282,6 +282,7 @@ class FolderLedger:
             ending=contents.ending,
             ended_at=contents.ended_at,
             facts=contents.facts,
+            bounds=contents.bounds,
         )
 
     def _move_to_history(self, path: Path) -> bool:
@@ -346,17 +347,18 @@ class FolderJournal:
                 self._claim = claim
         return True
 
-    def keep(self) -> None:
+    def keep(self, bounds: Bounds) -> None:
         """Note that the instance stays when its lease ends."""
-        with self._writing("note that an instance stays"):
-            self._check_open()
-            self._append(keep_line(now()))
+        self._note("note that an instance stays", keep_line(bounds, now()))
 
     def note(self, facts: Facts) -> None:
         """Note what became known of the instance."""
-        with self._writing("note what is known of an instance"):
+        self._note("note what is known of an instance", facts_line(facts, now()))
+
+    def _note(self, what: str, line: bytes) -> None:
+        with self._writing(what):
             self._check_open()
-            self._append(facts_line(facts, now()))
+            self._append(line)
 
     def end(self, how: Ending) -> None:
         """Note how it ended, and let go of it. Idempotent."""
@@ -414,7 +416,3 @@ def _may_be_since(entry: os.DirEntry[str], since: datetime) -> bool:
         return entry.stat(follow_symlinks=False).st_mtime >= (since - _TIME_SLACK).timestamp()
     except OSError:
         return False
-
-
-def _in_order(records: Iterable[StartRecord]) -> list[StartRecord]:
-    return sorted(records, key=lambda record: (record.intent.at, record.intent.journal))

@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -23,7 +24,7 @@ from ._memory_ledger import MemoryLedger
 from ._mounts import network_type
 from ._printing import printable
 from .errors import LedgerError
-from .ledger import Ending, Facts, Intent, Journal, Ledger, SpecLock, StartRecord
+from .ledger import Bounds, Ending, Facts, Intent, Journal, Ledger, SpecLock, StartRecord, in_order
 
 __all__ = ["Kept", "UsualLedger", "account_key", "is_in_folder", "memory_of", "open_ledger", "where_kept"]
 
@@ -298,11 +299,11 @@ class UsualLedger:
 
     def open_records(self) -> list[StartRecord]:
         """The starts that have not ended, oldest first."""
-        return _in_order(self._read(lambda ledger: ledger.open_records()))
+        return in_order(chain.from_iterable(self._read(lambda ledger: ledger.open_records())))
 
     def past_records(self, since: datetime | None = None) -> list[StartRecord]:
         """The starts that have ended, since then or ever, oldest first."""
-        return _in_order(self._read(lambda ledger: ledger.past_records(since)))
+        return in_order(chain.from_iterable(self._read(lambda ledger: ledger.past_records(since))))
 
     def take_over(self, record: StartRecord) -> Journal | None:
         """Own the open journal of a dead owner, wherever it is."""
@@ -376,9 +377,9 @@ class PlacedJournal:
                 return False
         return self._journal.claim(instance_id, is_answered=is_answered)
 
-    def keep(self) -> None:
+    def keep(self, bounds: Bounds) -> None:
         """Note that the instance stays when its lease ends."""
-        self._journal.keep()
+        self._journal.keep(bounds)
 
     def note(self, facts: Facts) -> None:
         """Note what became known of the instance."""
@@ -402,8 +403,3 @@ def _warn_once(message: str, key: str | None = None) -> None:
     if (key or message) not in _warned:
         _warned.add(key or message)
         logger.warning("%s", message)
-
-
-def _in_order(found: Iterable[list[StartRecord]]) -> list[StartRecord]:
-    records = [record for some in found for record in some]
-    return sorted(records, key=lambda record: (record.intent.at, record.intent.journal))

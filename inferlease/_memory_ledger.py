@@ -11,7 +11,7 @@ from attrs import evolve
 from ._locked_files import at_rest
 from ._printing import printable
 from .errors import LedgerError
-from .ledger import Ending, Facts, Intent, StartRecord, now
+from .ledger import Bounds, Ending, Facts, Intent, StartRecord, in_order, now
 
 __all__ = ["MemoryJournal", "MemoryLedger", "MemorySpecLock"]
 
@@ -72,7 +72,7 @@ class MemoryLedger:
     def _in_order(self) -> list[StartRecord]:
         with at_rest:
             records = list(self._records.values())
-        return sorted(records, key=lambda record: (record.intent.at, record.intent.journal))
+        return in_order(records)
 
 
 class MemoryJournal:
@@ -100,10 +100,10 @@ class MemoryJournal:
                 self._note(evolve(record, instance_id=instance_id, is_answered=is_answered, claimed_at=now()))
             return True
 
-    def keep(self) -> None:
+    def keep(self, bounds: Bounds) -> None:
         """Note that the instance stays when its lease ends."""
         with at_rest:
-            self._note(evolve(self._record(), is_kept=True))
+            self._note(evolve(self._record(), is_kept=True, bounds=bounds))
 
     def note(self, facts: Facts) -> None:
         """Note what became known of the instance."""

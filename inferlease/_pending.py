@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
 from . import _keeper, _sigterm
@@ -18,9 +19,10 @@ from ._keeper import Job, Jobs
 from ._limits import Limits, enforce, exceeded, watch_balance
 from ._order import NO_LIMITS, Claim, Order
 from ._release import Releaser
+from ._requests import MAX_SECONDS
 from ._start import Starter
-from .errors import InferleaseError, LeaseLimitError, StartOutcomeUnknownError
-from .ledger import Ending
+from .errors import InferleaseError, LeaseLimitError, LedgerError, StartOutcomeUnknownError
+from .ledger import Bounds, Ending, now
 from .money import Price, Receipt
 from .objects import InstanceArgs, InstanceState
 
@@ -254,10 +256,21 @@ class PendingStart:
 
     async def keep(self) -> None:
         """From here on undoing it leaves the instance to the user."""
+        order = self._order
+        left = None if order.due is None else timedelta(seconds=min(order.due - time.monotonic(), MAX_SECONDS))
+        bounds = Bounds(None if left is None else now() + left, order.limits.min_balance)
+        await self._jobs.submit(lambda: self._keep(bounds), bound=_WRITING).wait()
+        self._is_kept = True
+
+    async def _keep(self, bounds: Bounds) -> None:
         claim = self._order.claim
         if claim is not None:
-            await self._jobs.submit(lambda: self._starter.ledger.keep(claim.journal), bound=_WRITING).wait()
-        self._is_kept = True
+            await self._starter.ledger.keep(claim.journal, bounds)
+
+    async def _keep_no_longer(self) -> None:
+        """Should this process be killed before it is stopped: whoever recovers it has to stop it too."""
+        with contextlib.suppress(LedgerError):  # it is being stopped
+            await self._keep(Bounds(limit_at=now()))
 
     def undo(self, *, even_kept: bool = False) -> Job[InstanceState | None]:
         """Give the start up: not sent if it was not sent yet, else released once its answer is there.
@@ -267,8 +280,9 @@ class PendingStart:
         """
         with self._lock:
             self._order.give_up()
-            if even_kept:
+            if even_kept and self._is_kept:
                 self._is_kept = False
+                self._jobs.submit(self._keep_no_longer, bound=_WRITING)
             self._jobs.begin(self._job)  # whoever was to begin it may have been interrupted before
             if self._release is None:
                 self._release = self._jobs.submit(
@@ -337,7 +351,7 @@ class PendingStart:
     def _tell_guard(self, within: float | None) -> None:
         """This process stops it within so many seconds: before that, the guard need not."""
         order, guard = self._order, self._starter.guard
-        if order.due is not None:
+        if order.due is not None and not self._is_kept:
             at = None if within is None else time.monotonic() + within
             self._jobs.submit(lambda: guard.due(order.journals, at), bound=_WRITING)
 

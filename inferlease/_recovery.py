@@ -195,7 +195,7 @@ class Recovery:
         """What dead owners have left; what is ours goes to `begin`, if there is one."""
         dead = [each for each in await self._ledger.open_records() if each.owner == "dead" and each.id not in leave]
         dead = [each for each in dead if only is None or each.id in only]
-        for record in [record for record in dead if record.is_kept and record.instance_id]:
+        for record in [each for each in dead if each.is_kept and each.instance_id and not each.bounds.are_set]:
             await self._close(record, "handed over")
             dead.remove(record)
         claimed = await asyncio.gather(*(self._claimed(record, begin) for record in dead if record.instance_id))
@@ -208,23 +208,36 @@ class Recovery:
         return cases
 
     async def _claimed(self, record: StartRecord, begin: Begin | None) -> Case | None:
-        """What is known to be ours, unless it is over or being stopped."""
+        """What is known to be ours, unless it is over, within its bounds, or being stopped."""
         instance_id, args, unread = record.instance_id or "", record.args, None
+        limit_at = record.bounds.limit_at
+        may_stay = record.is_kept and (limit_at is None or now() < limit_at)
         if record.claimed_at is not None and (now() - record.claimed_at).total_seconds() < GRACE:
             self._lookup.born(instance_id)
         try:
             state = await self._lookup.find(instance_id)
-        except InferleaseError as error:
-            log.debug("looking at an orphan: %s", error)
-            unread = error
-        else:
             if state is None or state.is_stopped:
                 # From its first observed stop on, whoever starts it again owns it.
                 await self._close(record, "stopped")
                 return None
             args = state.instance_args
+            if may_stay and await self._leaves_enough(record):
+                return None
+        except InferleaseError as error:
+            log.debug("looking at an orphan: %s", error)
+            unread = error
+            if may_stay:
+                what = "it was to stay, and whether it still may can't be told"
+                orphan = orphan_of(record, "unresolved", what, instance_id)
+                return Case(orphan, record, args, trouble=error, unread=error)
         what = "the process that leased it is gone" if record.kind == "lease" else "its start never reached its caller"
+        if record.is_kept:
+            what = "it was to stay, and has reached a limit of its lease"
         return await self._ours(Case(orphan_of(record, "ours", what, instance_id), record, args, unread=unread), begin)
+
+    async def _leaves_enough(self, record: StartRecord) -> bool:
+        least = record.bounds.min_balance
+        return least is None or (await self._lookup.balance()).current_balance >= least
 
     async def _ours(self, case: Case, begin: Begin | None, *, claim: str | None = None) -> Case | None:
         """Take it over, if it is to be stopped; what is left to tell."""

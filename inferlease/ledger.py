@@ -18,6 +18,7 @@ from .money import Price
 from .objects import InstanceArgs
 
 __all__ = [
+    "Bounds",
     "Ending",
     "Facts",
     "Intent",
@@ -28,6 +29,7 @@ __all__ = [
     "Owner",
     "SpecLock",
     "StartRecord",
+    "in_order",
     "now",
 ]
 
@@ -98,6 +100,23 @@ class Facts:
 
 
 @frozen
+class Bounds:
+    """Up to where an instance that is to stay may run, should its process be killed before the lease ends.
+
+    Attributes:
+        limit_at: When a limit of its lease is reached, in UTC.
+        min_balance: What has to stay on the account.
+    """
+
+    limit_at: datetime | None = None
+    min_balance: float | None = None
+
+    @property
+    def are_set(self) -> bool:
+        return self != Bounds()
+
+
+@frozen
 class StartRecord:
     """What a ledger knows of one start.
 
@@ -107,6 +126,7 @@ class StartRecord:
         instance_id: What it started, once that is known.
         is_answered: Whether an answer to the POST itself carried the id; else it was found in a list.
         is_kept: Whether the instance stays when its lease ends.
+        bounds: Up to where, if its process is killed before.
         claimed_at: When the id became known, in UTC.
         ending: How it ended: "stopped", "handed over", "refused" or "not found"; `None` while it is open.
         ended_at: When it ended, in UTC.
@@ -122,6 +142,7 @@ class StartRecord:
     ending: Ending | None = None
     ended_at: datetime | None = None
     facts: Facts = field(factory=Facts)
+    bounds: Bounds = field(factory=Bounds)
 
     @property
     def id(self) -> str:
@@ -144,6 +165,11 @@ class StartRecord:
         return self.intent.at
 
 
+def in_order(records: Iterable[StartRecord]) -> list[StartRecord]:
+    """The oldest first."""
+    return sorted(records, key=lambda record: (record.began, record.id))
+
+
 class Journal(Protocol):
     """The journal of one start, in the hands of its owner. Every call returns once its line is safe."""
 
@@ -157,8 +183,8 @@ class Journal(Protocol):
         """
         ...
 
-    def keep(self) -> None:
-        """Note that the instance stays when its lease ends. Raises LedgerError."""
+    def keep(self, bounds: Bounds) -> None:
+        """Note that the instance stays when its lease ends; the last note counts. Raises LedgerError."""
         ...
 
     def note(self, facts: Facts) -> None:

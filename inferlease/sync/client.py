@@ -154,7 +154,7 @@ class Client(_facade.Facade[_async.Client]):
             delete: Delete the instance once it is stopped.
             release_timeout: Seconds at most until the instance is seen stopped.
             keep: Leave the instance running at the end; it is yours from then on. If entering fails it is stopped
-                all the same, and at a limit. If this process is killed it runs on, without a limit.
+                all the same, and at a limit. If this process is killed it runs on, up to a limit of the lease.
             wait_for_capacity: As for `instances.start`. Its events have the state `no capacity`, and their instance
                 has no id yet.
             guard: Whether a small process of its own stops the instance if this process is killed. `None`: where

@@ -29,6 +29,7 @@ async def cycle(client: Client, plan: Plan, number: int, turn: asyncio.Semaphore
                 timeout=plan.lease_timeout,
                 release_timeout=plan.release_timeout,
                 max_duration=plan.max_duration,
+                keep=plan.keep,
             )
             async with lease as instance:
                 await asyncio.to_thread(reporting.ask, instance.base_url, plan.model)

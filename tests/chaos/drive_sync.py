@@ -17,6 +17,7 @@ def cycle(client: Client, plan: Plan, number: int) -> None:
             timeout=plan.lease_timeout,
             release_timeout=plan.release_timeout,
             max_duration=plan.max_duration,
+            keep=plan.keep,
         )
         with lease as instance:
             reporting.ask(instance.base_url, plan.model)

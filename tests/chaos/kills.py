@@ -195,14 +195,15 @@ def guarded_in(phase: str, world: str, kills: int) -> Guarded:
     return Guarded(kills, max(took), late, billed, [] if beside not in books["asked_by"] else [beside])
 
 
-Fate: TypeAlias = Literal["goes on", "is suspended", "is killed"]
+Fate: TypeAlias = Literal["goes on", "is suspended", "is killed", "is killed, and what it leased was to stay"]
 LIMIT = 2.0
 """Seconds; more than it takes until an instance is in use, on a busy machine."""
 
 
 def at_its_limit(fate: Fate, world: str, number: int) -> list[float]:
     """Leases that reach their limit: by how many seconds each stop was requested after that, or before."""
-    plan = Plan(MODEL, stays=True, max_duration=LIMIT, **DEFAULTS)
+    is_kept = fate == "is killed, and what it leased was to stay"
+    plan = Plan(MODEL, stays=True, max_duration=LIMIT, keep=is_kept, **DEFAULTS)
     with TemporaryDirectory(ignore_cleanup_errors=True) as state, serving(seconds_per_step=0.02) as account:
         variables = environment(account.variables, Path(state), guarded=True)
         for _ in range(number):
@@ -210,7 +211,7 @@ def at_its_limit(fate: Fate, world: str, number: int) -> list[float]:
                 worker.wait_for("answered")
                 if fate == "is suspended":
                     worker.process.send_signal(signal.SIGSTOP)
-                elif fate == "is killed":
+                elif fate != "goes on":
                     worker.kill()
                 wait_until(lambda: not account.books()["still_billed"], "the stop")
         entries = account.books()["instances"].values()

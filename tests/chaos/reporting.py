@@ -24,6 +24,8 @@ class Plan:
     Attributes:
         cycles: Leases, `at_once` of them at a time.
         stays: Whether a body lasts until a line comes on stdin.
+        max_duration: Of each lease.
+        keep: Whether what is leased is to stay.
         ledger: The folder of the ledger; `None` for the one in the environment.
         reconciles: `False` takes out what looks for the instance of a start that was left open.
     """
@@ -40,6 +42,7 @@ class Plan:
     lease_timeout: float = 60.0
     release_timeout: float = 60.0
     max_duration: float | None = None
+    keep: bool = False
     ledger: str | None = None
     reconciles: bool = True
 

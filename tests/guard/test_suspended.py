@@ -202,9 +202,10 @@ def test_what_is_in_a_memory_is_tried_again_as_long_as_no_instance_is_known() ->
     intent = Intent(
         "a spec", start_arguments(MODEL), "lease", frozenset(), frozenset(), None, settle_time=1.0, late_window=600.0
     )
-    entry = Entry("0", intent_line(intent).decode())
+    book, entry = Book(), Entry("0", intent_line(intent).decode())
     options = {"base_url": "http://127.0.0.1:1/v1", "client_id": "us", "client_secret": "secret", "timeout": 1.0}
     options |= {"proxy": None, "ssl": None, "place": "memory", "account": "ours"}
-    _stop(options, intent.journal, entry, time.monotonic())
+    book.groups["0"], book.entries["one"] = options, entry
+    _stop(book, "one", time.monotonic())
     assert entry.due is not None
     assert entry.due > time.monotonic()

@@ -24,6 +24,7 @@ import json, os, signal, sys
 from pathlib import Path
 from inferlease._journals import FolderLedger
 from inferlease.errors import LedgerError
+from inferlease.ledger import Bounds
 from tests.ledger.support import an_intent
 
 ledger = FolderLedger(Path(sys.argv[1]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from inferlease import LedgerError
-from inferlease.ledger import Ending, StartRecord, now
+from inferlease.ledger import Bounds, Ending, StartRecord, now
 from inferlease.objects import InstanceArgs
 from tests.ledger.support import an_intent, the_record
 
@@ -77,9 +77,17 @@ def test_a_journal_is_about_one_instance(ledger: Ledger) -> None:
     assert ledger.known(["i", "j"]) == {"i"}
 
 
-def test_it_is_remembered_that_an_instance_stays(ledger: Ledger, other: Ledger) -> None:
-    ledger.begin(an_intent()).keep()
-    assert the_record(other).is_kept
+@pytest.mark.parametrize("bounds", [Bounds(), Bounds(limit_at=now(), min_balance=2.5)], ids=["unbounded", "bounded"])
+def test_it_is_remembered_that_an_instance_stays_and_up_to_where(ledger: Ledger, other: Ledger, bounds: Bounds) -> None:
+    ledger.begin(an_intent()).keep(bounds)
+    assert (the_record(other).is_kept, the_record(other).bounds) == (True, bounds)
+
+
+def test_of_what_stays_the_last_bounds_count(ledger: Ledger, other: Ledger) -> None:
+    journal, later = ledger.begin(an_intent()), Bounds(limit_at=now())
+    journal.keep(Bounds(min_balance=2.5))
+    journal.keep(later)
+    assert the_record(other).bounds == later
 
 
 @pytest.mark.parametrize("how", get_args(Ending))
@@ -109,7 +117,7 @@ def claim(journal: Journal) -> None:
 
 
 def keep(journal: Journal) -> None:
-    journal.keep()
+    journal.keep(Bounds())
 
 
 def end(journal: Journal) -> None:
@@ -157,7 +165,7 @@ def test_what_was_taken_over_goes_on(ledger: Ledger, other: Ledger) -> None:
     assert successor.claim("i", is_answered=False)
     with pytest.raises(LedgerError, match="already"):
         successor.claim("j", is_answered=True)
-    successor.keep()
+    successor.keep(Bounds())
     successor.end("stopped")
     (record,) = ledger.past_records()
     assert (record.instance_id, record.is_answered, record.is_kept, record.ending) == ("i", True, True, "stopped")
@@ -166,7 +174,7 @@ def test_what_was_taken_over_goes_on(ledger: Ledger, other: Ledger) -> None:
 def test_what_has_an_owner_is_not_taken_over(ledger: Ledger, other: Ledger) -> None:
     journal = ledger.begin(an_intent())
     assert other.take_over(the_record(other)) is None
-    journal.keep()
+    journal.keep(Bounds())
 
 
 def test_what_has_ended_is_not_taken_over(ledger: Ledger, other: Ledger) -> None:

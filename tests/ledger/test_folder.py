@@ -14,6 +14,7 @@ from inferlease import LedgerError, _journals
 from inferlease._claims import Claims
 from inferlease._journals import FolderLedger
 from inferlease._locked_files import LockedFile
+from inferlease.ledger import Bounds
 from tests.ledger.support import an_intent, the_record
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def test_only_the_user_can_read_it(folder: Path, kept: FolderLedger) -> None:
 def test_a_journal_is_one_line_for_each_event(folder: Path, kept: FolderLedger) -> None:
     journal = kept.begin(an_intent())
     journal.claim("i", is_answered=True)
-    journal.keep()
+    journal.keep(Bounds())
     journal.end("handed over")
     (path,) = (folder / "history").iterdir()
     lines = [json.loads(line) for line in path.read_text("ascii").splitlines()]

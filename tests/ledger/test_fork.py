@@ -29,7 +29,11 @@ sys.stdin.readline()
 
 REFUSES = f"""{FORKS}
 def work():
-    for use in (lambda: journal.claim("i", is_answered=True), journal.keep, lambda: journal.end("stopped")):
+    for use in (
+        lambda: journal.claim("i", is_answered=True),
+        lambda: journal.keep(Bounds()),
+        lambda: journal.end("stopped"),
+    ):
         try:
             use()
         except LedgerError as error:
@@ -50,7 +54,11 @@ memory = MemoryLedger()
 journal = memory.begin(an_intent())
 lock = memory.try_lock("spec")
 if os.fork() == 0:
-    for use in (lambda: journal.claim("i", is_answered=True), journal.keep, lambda: journal.end("stopped")):
+    for use in (
+        lambda: journal.claim("i", is_answered=True),
+        lambda: journal.keep(Bounds()),
+        lambda: journal.end("stopped"),
+    ):
         try:
             use()
         except LedgerError as error:

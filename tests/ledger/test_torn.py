@@ -12,6 +12,7 @@ import pytest
 
 from inferlease import LedgerError, _journals
 from inferlease._locked_files import LockedFile
+from inferlease.ledger import Bounds
 from tests.ledger.support import an_intent, the_record
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def lines(kept: FolderLedger) -> list[bytes]:
     """The lines of a journal that has every kind of them."""
     journal = kept.begin(an_intent(journal="torn"))
     journal.claim("i", is_answered=True)
-    journal.keep()
+    journal.keep(Bounds())
     journal.end(END)
     (path,) = (kept.folder / "history").iterdir()
     text = path.read_bytes()
@@ -76,7 +77,7 @@ def test_whoever_takes_over_a_torn_journal_can_go_on(kept: FolderLedger, lines: 
     assert record is not None
     journal = kept.take_over(record)
     assert journal is not None
-    journal.keep()
+    journal.keep(Bounds())
     assert the_record(kept).is_kept
     journal.end("stopped")
     assert [past.is_kept for past in kept.past_records()] == [True]
@@ -226,7 +227,7 @@ def test_a_write_that_failed_half_way_leaves_nothing(kept: FolderLedger, monkeyp
 
     monkeypatch.setattr(_journals, "write_whole", half)
     with pytest.raises(LedgerError, match="No space left on device"):
-        journal.keep()
+        journal.keep(Bounds())
     assert not the_record(kept).is_kept
     monkeypatch.setattr(_journals, "write_whole", real)
     assert journal.claim("i", is_answered=True)
@@ -273,7 +274,7 @@ def test_letting_go_does_not_wait_for_a_write_that_hangs(kept: FolderLedger, mon
 
     monkeypatch.setattr(_journals, "write_whole", hang)
     monkeypatch.setattr(_journals, "_PATIENCE", 0.01)
-    writing = threading.Thread(target=journal.keep, daemon=True)
+    writing = threading.Thread(target=journal.keep, args=(Bounds(),), daemon=True)
     writing.start()
     is_writing.wait()
     journal.let_go()

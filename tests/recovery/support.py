@@ -11,7 +11,7 @@ from inferlease._journals import FolderLedger
 from inferlease._ledgers import account_key
 from inferlease._requests import start_arguments
 from inferlease._spec import spec_key
-from inferlease.ledger import Intent, Journal, SpecLock, StartRecord, now
+from inferlease.ledger import Bounds, Intent, Journal, SpecLock, StartRecord, now
 from tests.faults import MODEL
 
 if TYPE_CHECKING:
@@ -58,14 +58,19 @@ def begun(emulator: Emulator, *, ago: float = 0.0, **changes: Any) -> Journal:
 
 @off_the_loop
 def left(
-    emulator: Emulator, instance_id: str | None = None, *, is_answered: bool = True, keep: bool = False, **changes: Any
+    emulator: Emulator,
+    instance_id: str | None = None,
+    *,
+    is_answered: bool = True,
+    keep: Bounds | None = None,
+    **changes: Any,
 ) -> str:
     """A start that a killed process has left in the ledger; the id of its record."""
     journal = begun(emulator, **changes)
     if instance_id is not None:
         assert journal.claim(instance_id, is_answered=is_answered)
-    if keep:
-        journal.keep()
+    if keep is not None:
+        journal.keep(keep)
     journal.let_go()
     return journal.intent.journal
 

@@ -202,16 +202,6 @@ class TestNotOurs:
         assert await reaped(client) == []
         assert len(emulator.books().still_billed) == 1
 
-    @pytest.mark.fault(80)
-    async def test_what_was_to_be_kept_is_untouched(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        ids = await strays(stranger, 1)
-        journal = left(emulator, *ids, keep=True)
-        assert await reaped(client) == []
-        assert emulator.books().still_billed == ids
-        assert record(emulator, journal).ending == "handed over"
-
 
 class TestLostAnswer:
     async def test_exclusive_what_fits_is_stopped(
