@@ -272,25 +272,32 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
     """Stop the starts of these names, and look for those whose answer nobody lived to see."""
     import asyncio
 
-    from yarl import URL
-
-    from ._transport import is_loopback
-
-    persistence = _PERSISTENCE_HERE if is_loopback(URL(options["base_url"])) else _PERSISTENCE
+    is_here = _is_here(options)
+    persistence = _PERSISTENCE_HERE if is_here else _PERSISTENCE
     until, pause = time.monotonic() + persistence, _SHORTEST_PAUSE
     async with _client(options, ledger) as client:
         while time.monotonic() < until:
-            pauses = [pause]
+            limits: list[float] = []
             with contextlib.suppress(Exception):  # there is nobody to tell, and the next look may fare better
                 reaped = await _reap(client, names)
                 left = await _left(client, names, reaped)
                 if not left:
                     return
+                limits = _until_limits(left)
                 if not reaped.troubles:
-                    until = time.monotonic() + persistence
-                pauses = [pause, *_until_limits(left)]
-            await asyncio.sleep(min(pauses))
+                    # An outage before a limit is no reason to miss that.
+                    until = time.monotonic() + persistence + (0.0 if is_here else max(limits, default=0.0))
+            await asyncio.sleep(min([pause, *limits]))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _is_here(options: Mapping[str, Any]) -> bool:
+    """Whether its server is on this machine."""
+    from yarl import URL
+
+    from ._transport import is_loopback
+
+    return is_loopback(URL(options["base_url"]))
 
 
 def _client(options: Mapping[str, Any], ledger: Ledger) -> Client:

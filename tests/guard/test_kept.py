@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inferlease._guardian import _until_limits
+from inferlease import _guardian
+from inferlease._guardian import Book, Entry, _until_limits, recover
+from inferlease._journal_lines import Claim, claim_line, intent_line, keep_line
 from inferlease.ledger import Bounds, Intent, StartRecord, now
 from inferlease.objects import InstanceArgs
 from tests.faults import emulated
 from tests.guard.support import WAIT, guarded, guards, is_stopped, kill, ready, running, wait_for
 from tests.guard.test_suspended import LIMITS, SHORT_MINUTES, show_delay
+from tests.recovery.support import strays
 
 if TYPE_CHECKING:
+    from inferlease import Client
     from tests.faults import FaultyEmulator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at its guards through /proc")
 
+INTENT = Intent("", InstanceArgs("a--b"), "lease", frozenset(), frozenset(), None, settle_time=1, late_window=600)
 FAR = "max_duration=3600"
 IN_MEMORY = "from inferlease._memory_ledger import MemoryLedger\n"
 
@@ -89,11 +94,39 @@ def test_one_whose_lease_was_never_entered_does_not_stay(emulator: FaultyEmulato
 
 
 def test_it_is_looked_at_when_its_limit_is_reached() -> None:
-    intent = Intent("", InstanceArgs("a--b"), "lease", frozenset(), frozenset(), None, settle_time=1, late_window=1)
     bounds = [Bounds(), Bounds(min_balance=1.0)]
     bounds += [Bounds(limit_at=now() + timedelta(seconds=seconds)) for seconds in (-1, 1000)]
-    (seconds,) = _until_limits([StartRecord(intent, "dead", bounds=each) for each in bounds])
+    (seconds,) = _until_limits([StartRecord(INTENT, "dead", bounds=each) for each in bounds])
     assert 900 < seconds <= 1000
+
+
+@pytest.mark.asyncio
+@emulated(seconds_per_step=0.0)
+async def test_an_outage_before_its_limit_is_no_reason_to_miss_that(
+    emulator: FaultyEmulator, stranger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_guardian, "_is_here", lambda _: False)
+    monkeypatch.setattr(_guardian, "_PERSISTENCE", 0.05)
+    (instance_id,) = await strays(stranger, 1)
+    bounds = Bounds(limit_at=now() + timedelta(seconds=2))
+    claim = Claim(INTENT.journal, instance_id, True, now())
+    text = intent_line(INTENT) + claim_line(claim) + keep_line(bounds, now())
+    book = Book()
+    book.groups["0"] = {
+        "base_url": emulator.base_url,
+        "client_id": "emulator",
+        "client_secret": "emulator",
+        "timeout": 1.0,
+        "proxy": None,
+        "ssl": None,
+        "place": "memory",
+        "account": "ours",
+    }
+    book.entries[INTENT.journal] = Entry("0", text.decode())
+    emulator.fault("get", edit=lambda body: body)
+    emulator.fault("get", 403, times=None)
+    await recover(book)
+    assert is_stopped(emulator)
 
 
 @emulated(seconds_per_step=0.0)
