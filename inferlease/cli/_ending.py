@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from inferlease import Client
+from inferlease import Client, InferleaseError, LedgerError
 from inferlease.cli import _signals
 from inferlease.cli._ids import each
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 
-__all__ = ["end_each"]
+__all__ = ["absent", "end_each"]
 
 
 def end_each(ids: Sequence[str], end: Callable[[Client, str], Awaitable[str]], doing: str, consequence: str) -> int:
@@ -35,3 +35,24 @@ def end_each(ids: Sequence[str], end: Callable[[Client, str], Awaitable[str]], d
                 return (await each(ids, end_one, terminal, goal="stopped"))[1]
 
     return _signals.run(end_all, terminal.say)
+
+
+async def absent(client: Client, instance_id: str, done: str) -> str:
+    """What is said, in words, of an instance that the server does not know: if the ledger does, it was there once.
+
+    Args:
+        done: What would have been done with it.
+
+    Raises:
+        InferleaseError: Nobody knows the id. If it is mistyped, the instance that was meant is still billed.
+    """
+    try:
+        records = await client.leases.list()
+    except LedgerError:
+        records = []
+    if any(record.instance_id == instance_id for record in records):
+        return "it is gone already"
+    raise InferleaseError(
+        f"there is no such instance, and nothing was {done}: if the id is mistyped, find the right one with: "
+        "inferlease ps --all"
+    )

@@ -7,7 +7,7 @@ import click
 from inferlease import Client, InferleaseError
 from inferlease._printing import printable
 from inferlease.cli._completion import complete_stopped
-from inferlease.cli._ending import end_each
+from inferlease.cli._ending import absent, end_each
 from inferlease.cli._ids import confirm, distinct, id_arguments, yes_option
 from inferlease.cli._options import POSITIVE_SECONDS
 
@@ -24,8 +24,8 @@ __all__ = ["command"]
 def command(*, instance_ids: tuple[str, ...], force: bool, timeout: float, yes: bool) -> int:
     """Delete stopped instances.
 
-    One that does not exist is fine. An ID of - stands for those that stdin has, one a line. Exits with 0 only if none
-    is left.
+    One that is gone already is fine, if the ledger remembers it. An id that nobody knows is an error. An ID of -
+    stands for those that stdin has, one a line. Exits with 0 only if none is left.
     """
     ids = distinct(instance_ids)
     confirm("stop and delete" if force else "delete", ids, yes=yes)
@@ -41,7 +41,7 @@ async def _removed(client: Client, instance_id: str, force: bool, timeout: float
     """What became of the instance, in words."""
     state = await client.instances._core.lookup.find(instance_id)
     if state is None:
-        return "there is no such instance"
+        return await absent(client, instance_id, "deleted")
     if not state.is_stopped and not force:
         raise InferleaseError(
             f"it is {printable(state.instance_status.status, 30)}, and only what is stopped is deleted: "

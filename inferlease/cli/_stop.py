@@ -9,7 +9,7 @@ import click
 
 from inferlease import Client, InferleaseError
 from inferlease.cli._completion import complete_live
-from inferlease.cli._ending import end_each
+from inferlease.cli._ending import absent, end_each
 from inferlease.cli._ids import confirm, distinct, id_arguments, yes_option
 from inferlease.cli._options import POSITIVE_SECONDS
 
@@ -28,8 +28,8 @@ _PAUSE = 1.0  # seconds
 def command(*, instance_ids: tuple[str, ...], timeout: float, yes: bool) -> int:
     """Stop instances and wait until they are seen to be stopped.
 
-    One that is stopped already, or does not exist, is fine. An ID of - stands for those that stdin has, one a line.
-    Exits with 0 only if none is left.
+    One that is stopped already is fine, and so is one that is gone, if the ledger remembers it. An id that nobody
+    knows is an error. An ID of - stands for those that stdin has, one a line. Exits with 0 only if none is left.
     """
     ids = distinct(instance_ids)
     confirm("stop", ids, yes=yes)
@@ -48,7 +48,7 @@ async def _stopped(client: Client, instance_id: str, timeout: float) -> str:
         try:
             instance = await client.instances.stop(instance_id)
             if instance is None:
-                return "there is no such instance"
+                return await absent(client, instance_id, "stopped")
             await instance.wait_until_stopped(max(deadline - time.monotonic(), _PAUSE))
         except InferleaseError as error:
             # Some refuse a stop for as long as the instance is pending.

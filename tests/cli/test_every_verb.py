@@ -75,7 +75,11 @@ class Verb:
 
 
 UNKNOWN = (("no-such-id",), 1, UNKNOWN_ID)
-THERE_IS_NONE = (("no-such-id",), 0, r"no-such-id: there is no such instance\n")
+THERE_IS_NONE = (
+    ("no-such-id",),
+    1,
+    r"error: no-such-id: there is no such instance, and nothing was (stopped|deleted): .* inferlease ps --all\n",
+)
 
 VERBS = {
     "run": Verb(

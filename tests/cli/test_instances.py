@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from inferlease import APIError, _lookup
+from inferlease import APIError, InferleaseError, _lookup
 from inferlease.cli import _rm, _upcoming
 from tests.cli.support import MODEL, Tool, ended, read_until
 from tests.faults import FaultyEmulator, edited, emulated, step
@@ -212,8 +212,8 @@ async def test_rm_finds_what_is_gone_as_stop_does(emulator: FaultyEmulator, monk
     monkeypatch.setattr(_lookup, "LIST_INTERVAL", 0.0)
     emulator.fault("get", 400, times=None)
     async with emulator.client() as client:
-        told = await _rm._removed(client, "instance-unknown", force=False, timeout=1.0)
-        assert told == "there is no such instance"
+        with pytest.raises(InferleaseError, match="there is no such instance, and nothing was deleted"):
+            await _rm._removed(client, "instance-unknown", force=False, timeout=1.0)
         listed = await client.instances.start(MODEL)
         with pytest.raises(APIError, match="400"):
             await _rm._removed(client, listed.instance_id, force=True, timeout=1.0)

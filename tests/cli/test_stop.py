@@ -12,6 +12,8 @@ from tests.cli.support import MODEL, Tool, ended
 from tests.faults import FaultyEmulator, emulated
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from inferlease import Client
 
 
@@ -44,9 +46,24 @@ def test_one_that_is_stopped_is_fine(tool: Tool, ids: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, f"{ids[0]}: stopped\n")
 
 
-def test_one_that_does_not_exist_is_fine(tool: Tool) -> None:
-    done = tool.run("stop", "instance-unknown")
-    assert (done.returncode, done.stderr) == (0, "instance-unknown: there is no such instance\n")
+@pytest.mark.parametrize("verb", ["stop", "rm"])
+def test_one_that_is_gone_is_fine_as_long_as_the_ledger_remembers_it(
+    tool: Tool, emulator: FaultyEmulator, verb: str, tmp_path: Path
+) -> None:
+    with emulator.sync_client() as client, client.lease(MODEL) as instance:
+        pass  # at the end it is deleted
+    done = tool.run(verb, instance.instance_id)
+    assert (done.returncode, done.stderr) == (0, f"{instance.instance_id}: it is gone already\n")
+    for another_ledger in (str(tmp_path), "/dev/null/none"):
+        done = tool.run(verb, instance.instance_id, INFERLEASE_STATE_DIR=another_ledger)
+        assert (done.returncode, "there is no such instance, and nothing was" in done.stderr) == (1, True)
+
+
+def test_an_id_that_nobody_knows_keeps_no_other_running(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
+    done = tool.run("stop", "-y", f"{ids[0]}0", *ids[1:])
+    assert done.returncode == 1
+    assert f"error: {ids[0]}0: there is no such instance, and nothing was stopped: " in done.stderr
+    assert emulator.books().still_billed == ids[:1]
 
 
 def test_the_same_id_twice_is_stopped_once(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
