@@ -38,7 +38,7 @@ from .errors import (
     TransportError,
 )
 
-__all__ = ["Decode", "Exchange", "Look"]
+__all__ = ["RETRIED", "Decode", "Exchange", "Look"]
 
 T = TypeVar("T")
 Decode = Callable[[object], T]
@@ -58,6 +58,9 @@ class Look(Generic[T]):
 
 
 log = logging.getLogger("inferlease")
+
+# How a retry is logged: what failed, and the seconds until the next attempt and until the last.
+RETRIED = "%s: again in %.1f s, and so on for at most %.0f s"
 
 # Tokens that a server may still echo: a replay has two, and others may be under way with an older one.
 _TOKENS_KEPT = 3
@@ -149,9 +152,12 @@ class Exchange:
 
         def on_retry(failed: Settled[T], seconds: float) -> None:
             level = logging.WARNING if request.operation.mutates else logging.DEBUG
+            if failed.kind is Kind.NOT_SENT:
+                level = max(level, logging.INFO)
+            left = max(deadline - time.monotonic(), 0.0)
             # A user's log handler that raises must not end a release.
             with contextlib.suppress(Exception):
-                log.log(level, "%s: again in %.1f s", failed.cause(request), seconds)
+                log.log(level, RETRIED, failed.cause(request), seconds, left)
 
         settled = await persist(
             settled,

@@ -7,7 +7,7 @@ import time
 from yarl import URL
 
 from ._auth import InferenceKey
-from ._protocol import Answer, describe
+from ._protocol import Answer, why
 from ._transport import Transport, is_loopback
 from .errors import ConfigurationError
 
@@ -48,4 +48,4 @@ class Probe:
         outcome = await self._transport.fetch(base_url.rstrip("/") + "/models", headers, time.monotonic() + _SECONDS)
         if isinstance(outcome, Answer):
             return None if outcome.status == 200 else f"a probe of its /models was answered {outcome.status}"
-        return f"a probe of its /models met {describe(outcome.error)}"
+        return f"a probe of its /models met {why(outcome)}"

@@ -10,12 +10,13 @@ from email.utils import parsedate_to_datetime
 from typing import cast
 
 import orjson
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 from multidict import CIMultiDict
 
 from ._printing import printable
 from ._requests import Operation, Request, is_valid_id
 from .errors import (
+    CHECK_ADDRESS,
     APIError,
     AuthenticationError,
     ConflictError,
@@ -30,16 +31,23 @@ from .errors import (
 )
 
 MAX_BODY = 64 * 1024 * 1024
+NOT_SENT = "could not be sent: "
 _SHOWN = 300  # characters of foreign text in a message
 REFUSALS = frozenset({400, 404, 409, 422})
 
 
 @frozen(eq=False, repr=False)
 class NotSent:
-    """No connection was obtained. `permanent`: trying again can't help (a certificate, a bad header)."""
+    """No connection was obtained.
+
+    Attributes:
+        permanent: Trying again can't help (a certificate, a bad header).
+        reason: Who was not reached and why, in words; "" where `error` alone tells.
+    """
 
     error: BaseException
     permanent: bool = False
+    reason: str = ""
 
 
 @frozen(eq=False, repr=False)
@@ -191,9 +199,10 @@ def check_answer_id(value: str, asked: str | None) -> None:
 def without(outcome: Outcome, secrets: Iterable[str]) -> Outcome:
     """`outcome` without what it repeats of `secrets`: its text goes into messages, and may be cut there."""
     if not isinstance(outcome, Answer):
-        text = f"{outcome.error!s} {outcome.error!r}"
+        text = f"{why(outcome)} {outcome.error!s} {outcome.error!r}"
         if any(secret in text for secret in secrets):
-            return evolve(outcome, error=ConnectionError("(not shown, as it repeats a secret)"))
+            hidden = ConnectionError("(not shown, as it repeats a secret)")
+            return Lost(hidden) if isinstance(outcome, Lost) else NotSent(hidden, outcome.permanent)
         return outcome
     headers, body = dict(outcome.headers), outcome.body
     for secret in secrets:
@@ -253,8 +262,9 @@ def outcome_error(request: Request, outcome: Outcome) -> InferleaseError:
         # What is no JSON at all comes from something in between, and passes like a lost answer.
         garbled._passes = outcome.body is not None
         return garbled
-    what = "could not be sent" if isinstance(outcome, NotSent) else "was sent, but no whole answer came back"
-    error = TransportError(f"{request} {what}: {describe(outcome.error)}", instance_id=request.instance_id)
+    what = NOT_SENT if isinstance(outcome, NotSent) else "was sent, but no whole answer came back: "
+    way_out = CHECK_ADDRESS if isinstance(outcome, NotSent) and outcome.reason else ""
+    error = TransportError(f"{request} {what}{why(outcome)}{way_out}", instance_id=request.instance_id)
     error.__cause__ = outcome.error
     error._passes = not (isinstance(outcome, NotSent) and outcome.permanent)
     return error
@@ -265,10 +275,12 @@ def request_id(answer: Answer) -> str | None:
     return printable(value, 100) if value else None
 
 
-def describe(error: BaseException) -> str:
-    """An exception of the libraries below in a few words of one line."""
-    text = printable(str(error), _SHOWN)
-    name = type(error).__name__
+def why(outcome: NotSent | Lost) -> str:
+    """Why no answer arrived, in a few words of one line."""
+    if isinstance(outcome, NotSent) and outcome.reason:
+        return printable(outcome.reason, _SHOWN)
+    text = printable(str(outcome.error), _SHOWN)
+    name = type(outcome.error).__name__
     return f"{name}: {text}" if text else name
 
 

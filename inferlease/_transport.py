@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+from ssl import SSLError
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -188,7 +189,7 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             # A read has no trace events: its class tells as well as it can, and its row is the same.
             sent = progress.connected if progress is not None else not isinstance(error, _CONNECTING)
-            return Lost(_bare(error)) if sent else NotSent(_bare(error))
+            return Lost(_bare(error)) if sent else _not_reached(error, URL(url))
 
     def _session(self, *, mutating: bool) -> aiohttp.ClientSession:
         if self.finished or not _keeper.is_in_job():
@@ -258,6 +259,21 @@ class Transport:
 
 
 _CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+def _not_reached(error: aiohttp.ClientError | OSError, url: URL) -> NotSent:
+    """What is told of a connection that was not obtained: the operating system's reason, not aiohttp's layers on it."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        proxy = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        cause = error.os_error
+        said = cause.strerror or str(cause)
+        if cause.errno and not isinstance(cause, socket.gaierror | SSLError):  # these have numbers of their own
+            said = os.strerror(cause.errno)
+        reason = f"no connection to {proxy}{error.host} port {error.port}: {said}"
+        # Its traceback leads through these libraries alone.
+        return NotSent(cause.with_traceback(None), reason=reason)
+    reason = f"no connection to {url.host} port {url.port} in time" if isinstance(error, TimeoutError) else ""
+    return NotSent(_bare(error), reason=reason)
 
 
 def _bare(error: BaseException) -> BaseException:

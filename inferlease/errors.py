@@ -35,6 +35,9 @@ __all__ = [
     "WaitTimeoutError",
 ]
 
+# How the message of a TransportError ends where nobody was reached.
+CHECK_ADDRESS = "; check the network and base_url"
+
 
 def _restore(cls: type[InferleaseError], args: tuple[Any, ...], fields: dict[str, Any]) -> InferleaseError:
     error = cls.__new__(cls, *args)

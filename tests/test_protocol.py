@@ -260,6 +260,12 @@ def test_an_exception_that_repeats_a_secret_is_replaced(kind: type[NotSent | Los
     assert str(told.error) == "(not shown, as it repeats a secret)"
 
 
+def test_a_reason_that_repeats_a_secret_is_replaced() -> None:
+    told = _protocol.without(NotSent(OSError("no"), permanent=True, reason="no connection to t0ken"), SECRETS)
+    assert isinstance(told, NotSent)
+    assert (told.permanent, told.reason) == (True, "")
+
+
 # ---- errors ---------------------------------------------------------------------------------------
 
 
@@ -305,9 +311,13 @@ def test_a_status_error_carries_what_the_server_said() -> None:
         (answer(400, b'{"message": "no"}'), "GET /user/balance was answered 400: no"),
         (NotSent(OSError("no\nroute")), "GET /user/balance could not be sent: OSError: no\\nroute"),
         (NotSent(TimeoutError()), "GET /user/balance could not be sent: TimeoutError"),
+        (
+            NotSent(OSError("no route"), reason="no connection to a\nb"),
+            "GET /user/balance could not be sent: no connection to a\\nb; check the network and base_url",
+        ),
         (Lost(OSError("x" * 301)), f"GET /user/balance was sent, but no whole answer came back: OSError: {'x' * 300}…"),
     ],
-    ids=["500", "no JSON", "300", "399", "message", "not sent", "without a text", "long"],
+    ids=["500", "no JSON", "300", "399", "message", "not sent", "without a text", "reason", "long"],
 )
 def test_an_error_tells_what_was_asked_and_what_came_of_it(outcome: Outcome, text: str) -> None:
     assert str(_protocol.outcome_error(_requests.GET_BALANCE, outcome)) == text

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import pytest
@@ -116,6 +116,29 @@ async def test_a_name_that_is_not_found_is_not_sent(request_: Request) -> None:
         outcome = await send(transport, request_)
     assert isinstance(outcome, NotSent)
     assert not outcome.permanent
+    assert outcome.reason == f"no connection to api.invalid port 443: {cast('OSError', outcome.error).strerror}"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "proxy", "reached"),
+    [
+        ("http://127.0.0.1:9", None, "127.0.0.1 port 9"),
+        ("https://api.invalid", "http://127.0.0.1:9", "the proxy 127.0.0.1 port 9"),
+    ],
+    ids=["server", "proxy"],
+)
+@pytest.mark.asyncio
+async def test_whoever_is_not_reached_is_named_and_the_system_s_error_is_the_only_cause(
+    either: Api, base_url: str, proxy: str | None, reached: str
+) -> None:
+    async with raw_client(base_url, either, proxy=proxy) as client:
+        with pytest.raises(TransportError) as caught:
+            await client.models.list()
+    reason = f"no connection to {reached}: Connection refused"
+    assert str(caught.value) == f"GET /models/ could not be sent: {reason}; check the network and base_url"
+    cause = caught.value.__cause__
+    assert type(cause) is ConnectionRefusedError
+    assert (cause.__cause__, cause.__context__, cause.__traceback__) == (None, None, None)
 
 
 @pytest.mark.fault(2)

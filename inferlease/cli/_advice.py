@@ -6,6 +6,7 @@ import os
 from typing import Literal, TypeAlias
 
 from inferlease.errors import (
+    CHECK_ADDRESS,
     APIError,
     AuthenticationError,
     ConfigurationError,
@@ -36,7 +37,8 @@ def with_advice(error: InferleaseError, goal: Goal | None = None) -> str:
         goal: What a verb waited for that leaves the instance as it is; `None` where nothing is left to wait for.
     """
     advice = _advice(error, goal)
-    return f"{str(error).rstrip('.')}; {advice}" if advice else str(error)
+    said = str(error).removesuffix(CHECK_ADDRESS)
+    return f"{said.rstrip('.')}; {advice}" if advice else str(error)
 
 
 def _advice(error: InferleaseError, goal: Goal | None) -> str:

@@ -27,8 +27,11 @@ from rich.progress import (
 from rich.text import Text
 
 from inferlease import InferleaseError, InstanceEvent
+from inferlease._exchange import RETRIED
 from inferlease._printing import printable
+from inferlease._protocol import NOT_SENT
 from inferlease.cli._told import is_news
+from inferlease.errors import CHECK_ADDRESS
 
 __all__ = ["Terminal"]
 
@@ -178,13 +181,20 @@ class _LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
+        args = record.args if isinstance(record.args, tuple) else ()
+        if record.msg == RETRIED and len(args) == 3:
+            # Of all attempts that fail alike the first is told, with the seconds that all of them may take.
+            error, _, seconds = args
+            failed = str(error).removesuffix(CHECK_ADDRESS)
+            if is_news(f"retried, {record.levelname}: {failed.partition(NOT_SENT)[2] or failed}"):
+                self._terminal.say(f"warning: {failed}; it is tried again for at most {seconds:.0f} s")
+            return
         if not self._stop_hints:
             text = _STOP_HINT.sub("", text)
         if record.levelno < logging.WARNING:
             self._terminal.say(text)
         elif is_news(text):
             # A log line that is an exception and nothing else is about to be raised too, unless nobody listens.
-            args = record.args if isinstance(record.args, tuple) else ()
             is_error = any(isinstance(arg, InferleaseError) and str(arg) == text for arg in args)
             self._terminal.say(f"{'error' if is_error else 'warning'}: {text}")
 

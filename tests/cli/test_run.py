@@ -132,6 +132,25 @@ def test_stderr_tells_the_life_of_the_instance_in_plain_lines(tool: Tool, emulat
     assert cost.endswith("the listed price taken for each GPU of each worker")
 
 
+def test_that_a_server_can_not_be_reached_is_told_once_while_it_is_tried_again(tool: Tool) -> None:
+    done = tool.run("run", MODEL, "--", "true", hurried=True, CORTECS_API_BASE_URL="http://127.0.0.1:9/api/v1")
+    warning, error = done.stderr.splitlines()
+    told = "could not be sent: no connection to 127.0.0.1 port 9: Connection refused; "
+    assert warning.startswith("warning: ")
+    assert warning.endswith(told + "it is tried again for at most 30 s")
+    assert error.startswith("error: ")
+    assert error.endswith(told + "check the network and the address in CORTECS_API_BASE_URL: inferlease doctor")
+
+
+def test_a_stop_that_fails_again_and_again_is_told_once(tool: Tool, emulator: FaultyEmulator) -> None:
+    emulator.fault("stop", 503, handled=False, times=3)
+    done = tool.run("run", MODEL, "--", "true", hurried=True)
+    told = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert (done.returncode, len(told), emulator.books().requests["stop"]) == (0, 1, 4)
+    assert told[0].startswith("warning: POST /instances/stop was answered 503")
+    assert told[0].endswith("; it is tried again for at most 120 s")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
