@@ -35,6 +35,11 @@ class Credentials:
         client_id = self.client_id or os.environ.get("CORTECS_CLIENT_ID")
         client_secret = self.client_secret or os.environ.get("CORTECS_CLIENT_SECRET")
         found = {"CORTECS_CLIENT_ID": client_id, "CORTECS_CLIENT_SECRET": client_secret}
+        if client_id and not client_secret and "INFERLEASE_MODEL" in os.environ:  # which `run` gives its command
+            raise ConfigurationError(
+                "no credentials: `inferlease run` withholds CORTECS_CLIENT_SECRET from its command; do this outside of "
+                "it, or pass client_secret to Client()"
+            )
         if not client_id or not client_secret:
             missing = " and ".join(name for name, value in found.items() if not value)
             raise ConfigurationError(f"no credentials: set {missing}, or pass client_id and client_secret to Client()")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
-from inferlease import Client, InferleaseError, Receipt
-from inferlease._auth import InferenceKey
+from inferlease import Client, ConfigurationError, InferleaseError, Receipt
+from inferlease._auth import Credentials, InferenceKey
 from inferlease._probe import check_inference_url
 from inferlease.cli import _signals
 from inferlease.cli._advice import with_advice
@@ -114,6 +114,22 @@ def _find(name: str) -> str:
     raise _NotFoundError(f"the command {name!r} was not found; nothing was started")
 
 
+def _key() -> str:
+    """The key for inference. Raises one ConfigurationError for all that is missing, credentials too."""
+    key, missing = "", list[str]()
+    try:
+        Credentials().resolve()
+    except ConfigurationError as error:
+        missing.append(str(error))
+    try:
+        key = InferenceKey().resolve()
+    except ConfigurationError as error:
+        missing.append(str(error))
+    if missing:
+        raise ConfigurationError("; ".join(missing))
+    return key
+
+
 async def _lease_and_run(
     model: str,
     arguments: LeaseArguments,
@@ -123,7 +139,7 @@ async def _lease_and_run(
     terminal: Terminal,
     interrupts: Interrupts,
 ) -> int:
-    key = InferenceKey().resolve()
+    key = _key()
     code: int | None = None
 
     def tell(receipt: Receipt) -> None:

@@ -162,6 +162,17 @@ def test_a_stop_that_fails_again_and_again_is_told_once(tool: Tool, emulator: Fa
         ({"INFERLEASE_INFERENCE_KEY": "s3cret\nvalue"}, "error: the key for inference has characters"),
         ({"CORTECS_CLIENT_ID": None}, "error: no credentials: set CORTECS_CLIENT_ID"),
         ({"CORTECS_CLIENT_SECRET": None}, "error: no credentials: set CORTECS_CLIENT_SECRET"),
+        (  # as in the command of another `run`
+            {"CORTECS_CLIENT_SECRET": None, "INFERLEASE_MODEL": MODEL},
+            "error: no credentials: `inferlease run` withholds CORTECS_CLIENT_SECRET from its command; do this outside",
+        ),
+        (
+            {"CORTECS_CLIENT_ID": None, "CORTECS_CLIENT_SECRET": None, "INFERLEASE_INFERENCE_KEY": None},
+            (
+                "error: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, or pass client_id and "
+                "client_secret to Client(); no key for inference: set INFERLEASE_INFERENCE_KEY, or"
+            ),
+        ),
         ({"CORTECS_CLIENT_SECRET": "s3cret"}, "error: "),
         ({"CORTECS_API_BASE_URL": "http://example.com/api"}, "error: base_url 'http://example.com/api' would send"),
         ({"CORTECS_API_BASE_URL": "nonsense"}, "error: base_url 'nonsense' is not a plain http(s) URL"),
