@@ -56,6 +56,19 @@ class _OutageType(click.ParamType[tuple[str, tuple[float, float]]]):
             self.fail(f"{value!r:.100} is no outage, such as NVIDIA_L4_1=10/60: 10 s of every 60 s", param, ctx)
 
 
+class _CapacityType(click.ParamType[tuple[str, int]]):
+    """A hardware type, and for how many instances of it there is room."""
+
+    name = "capacity"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        hardware_type_id, _, number = str(value).partition("=")
+        try:
+            return hardware_type_id, int(number)
+        except ValueError:
+            self.fail(f"{value!r:.100} is no capacity, such as NVIDIA_L4_1=2: room for 2 instances", param, ctx)
+
+
 class _Command(click.Command):
     """A command whose help ends with the catalogue of faults."""
 
@@ -71,6 +84,15 @@ class _Command(click.Command):
 @click.option("--host", default="127.0.0.1", show_default=True, callback=_loopback, help="A loopback address.")
 @click.option("--seconds-per-step", type=SECONDS, default=1.0, show_default=True, help="A worker has five steps.")
 @click.option("--stop-delay", type=SECONDS, default=0.0, show_default=True, help="From a stop request to the stop.")
+@click.option("--balance", type=float, default=100.0, show_default=True, help="EUR on the account.")
+@click.option(
+    "--capacity",
+    "capacities",
+    type=_CapacityType(),
+    multiple=True,
+    metavar="TYPE=N",
+    help="There is room for N live instances of a hardware type; by default no limit. May be given several times.",
+)
 @click.option(
     "--upstream",
     metavar="URL",
@@ -109,6 +131,8 @@ def command(
     host: str,
     seconds_per_step: float,
     stop_delay: float,
+    balance: float,
+    capacities: tuple[tuple[str, int], ...],
     upstream: str | None,
     faults: tuple[Fault, ...],
     seed: int,
@@ -134,6 +158,8 @@ def command(
             port=port,
             seconds_per_step=seconds_per_step,
             stop_delay=stop_delay,
+            balance=balance,
+            capacity=dict(capacities),
             upstream=upstream,
             upstream_key=os.environ.get("INFERLEASE_UPSTREAM_KEY"),
             faults=faults,

@@ -1,6 +1,7 @@
 """The emulator: one server on a thread and loop of its own."""
 
 import asyncio
+import math
 import secrets
 import shlex
 import shutil
@@ -67,8 +68,8 @@ class Emulator:
             `every` seconds, from now on; starts on it are refused meanwhile.
 
     Raises:
-        ValueError: `steps` is less than 1, a duration or number is negative, an outage is longer than what it recurs
-            after, or `capacity` or `outages` names an unknown hardware type.
+        ValueError: `steps` is less than 1, a duration or number is negative, `balance` is no number, an outage is
+            longer than what it recurs after, or `capacity` or `outages` names an unknown hardware type.
     """
 
     def __init__(
@@ -98,9 +99,11 @@ class Emulator:
         delays = tuple(late_creation) if isinstance(late_creation, Sequence) else (late_creation,)
         if not delays:
             raise ValueError("late_creation is a number of seconds, or several of them")
-        durations = (seconds_per_step, stop_delay, token_lifetime, list_lag, *delays, refused_stops)
-        if steps < 1 or min(durations) < 0:
+        numbers = (seconds_per_step, stop_delay, token_lifetime, list_lag, *delays, refused_stops)
+        if steps < 1 or min(*numbers, *(capacity or {}).values()) < 0:
             raise ValueError("steps must be at least 1, and no duration or number negative")
+        if not math.isfinite(balance):
+            raise ValueError(f"a balance of {balance} is no amount of money")
         for name, by_type in (("capacity", capacity or {}), ("outages", outages or {})):
             unknown = set(by_type) - set(HARDWARE_TYPES)
             if unknown:

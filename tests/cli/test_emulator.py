@@ -101,6 +101,17 @@ def test_the_faults_that_it_is_told_are_delivered_and_counted(tool: Tool) -> Non
     assert (code, said.partition("still billed: ")[2]) == (0, "none; faults delivered: 1; its ledger is deleted\n")
 
 
+def test_it_has_the_money_and_the_room_that_it_is_told(tool: Tool) -> None:
+    emulator = tool.start(
+        "emulator", "--balance", "12.5", "--capacity", "NVIDIA_L4_1=0", "--capacity", "NVIDIA_H100_1=1"
+    )
+    assert emulator.stdout is not None
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in emulator.stdout.read().splitlines())
+    assert tool.run("balance", **variables).stdout == "12.50 EUR\n"
+    available = tool.run("hardware", "--available", "-q", **variables).stdout.splitlines()
+    assert ("NVIDIA_L4_1" in available, len(available) > 0) == (False, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -109,11 +120,17 @@ def test_the_faults_that_it_is_told_are_delivered_and_counted(tool: Tool) -> Non
         (["--fault", "empty=2"], "Invalid value for '--fault': the rate of a fault is from 0 to 1, not 2.0"),
         (["--outage", "A"], "Invalid value for '--outage': 'A' is no outage, such as NVIDIA_L4_1=10/60"),
         (["--outage", "A=1/2"], "outages names unknown hardware types: A; there are: NVIDIA_L4_1, "),
+        (["--capacity", "A"], "Invalid value for '--capacity': 'A' is no capacity, such as NVIDIA_L4_1=2: room for"),
+        (["--capacity", "NVIDIA_L4_1=1.5"], "Invalid value for '--capacity': 'NVIDIA_L4_1=1.5' is no capacity"),
+        (["--capacity", "A=2"], "capacity names unknown hardware types: A; there are: NVIDIA_L4_1, "),
+        (["--capacity", "NVIDIA_L4_1=-1"], "steps must be at least 1, and no duration or number negative"),
+        (["--balance", "much"], "Invalid value for '--balance': 'much' is not a valid float"),
+        (["--balance", "nan"], "a balance of nan is no amount of money"),
         (["--list-lag", "-1"], "Invalid value for '--list-lag'"),
         (["--refuse-stops", "-1"], "Invalid value for '--refuse-stops'"),
     ],
 )
-def test_a_fault_that_there_is_not_is_one_line(
+def test_what_it_can_not_emulate_is_one_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["emulator", *arguments]) == 2
