@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import stat
 import sys
 import time
@@ -14,6 +15,7 @@ import click
 from attrs import define, field
 
 from inferlease import Instance, Receipt
+from inferlease._printing import printable
 from inferlease.cli import _signals
 from inferlease.cli._chat import Answer, answers
 from inferlease.cli._emulator_process import EmulatorGoneError, RunningEmulator, emulator_process
@@ -24,6 +26,9 @@ from inferlease.cli._prompts import read_prompts
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["command"]
+
+# How many answers a person is shown.
+_SHOWN = 5
 
 
 @click.command("demo")
@@ -37,7 +42,8 @@ def command(*, source: str | None, model: str, concurrency: int, seconds_per_ste
     """Lease an emulated instance and let it answer prompts, one a line; by default 100 that come along.
 
     Needs no credentials and no network. The answers are written to stdout, one line of JSON each, in the order of
-    the prompts. At the end the emulator's books have to show that nothing is billed any more.
+    the prompts; at a terminal the first few are shown. At the end the emulator's books have to show that nothing is
+    billed any more.
     """
     if sys.stdout is None:
         raise click.ClickException("stdout is closed: there is nowhere to write the answers to")
@@ -105,9 +111,10 @@ class _Demo:
     async def _ask(self, instance: Instance, key: str) -> None:
         """Send the prompts and write the answers."""
         began = time.monotonic()
+        to_person = self.terminal.is_interactive and _is_stdout_stderr()
         # Whatever else reads stdout may show the answers on the same terminal, and a bar would get in their way.
-        to_file = stat.S_ISREG(os.fstat(1).st_mode)
-        with self.terminal.counting("answers", len(self.prompts), visible=to_file) as count:
+        has_bar = to_person or stat.S_ISREG(os.fstat(1).st_mode)
+        with self.terminal.counting("answers", len(self.prompts), visible=has_bar) as count:
             async with answers(
                 self.prompts,
                 base_url=instance.base_url or "",
@@ -116,12 +123,24 @@ class _Demo:
                 concurrency=self.concurrency,
             ) as found:
                 async for answer in found:
-                    await asyncio.to_thread(_write, answer.line())
+                    if to_person:
+                        self._show(answer)
+                    else:
+                        await asyncio.to_thread(_write, answer.line())
                     count()
                     self.tokens += answer.tokens
                     if answer.error is not None:
                         self.failed.append(answer)
         self.seconds = time.monotonic() - began
+        if to_person and len(self.prompts) > _SHOWN:
+            self.terminal.say(f"… and {len(self.prompts) - _SHOWN} more; for all of them add: > answers.jsonl")
+
+    def _show(self, answer: Answer) -> None:
+        """Show one of the first answers to a person, in two lines."""
+        if answer.index < _SHOWN:
+            room = shutil.get_terminal_size().columns - len("> …")
+            told = answer.text if answer.error is None else f"error: {answer.error}"
+            self.terminal.say(f"> {printable(answer.prompt, room)}\n  {printable(told or '', room)}")
 
     def _tell_speed(self) -> None:
         done, seconds = len(self.prompts) - len(self.failed), max(self.seconds, 0.001)
@@ -146,6 +165,10 @@ class _Demo:
             f"{books.cost:.4f} EUR"
         )
         return None
+
+
+def _is_stdout_stderr() -> bool:
+    return os.path.sameopenfile(1, 2)
 
 
 def _write(line: bytes) -> None:

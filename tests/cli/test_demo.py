@@ -244,16 +244,25 @@ def test_a_closed_stdout_is_one_line() -> None:
 def test_a_person_sees_how_it_went(tool: Tool) -> None:
     demo = tool.start_at_terminal("demo", "--seconds-per-step", "0.1")
     assert demo.wait() == 0
-    shown = "\n".join(demo.lines())
+    shown = "\n".join(line for line in demo.lines() if line)
+    assert (shown.count("Emulated answer"), '{"index"' in shown) == (5, False)
     for text in (
         "worker 2",
         "usable after",
+        "> Explain in two sentences why the sky is blue.\n  Emulated answer ",
+        "… and 95 more; for all of them add: > answers.jsonl",
         "100 of 100 prompts answered in",
         "estimated cost: at most",
         "0 still billed",
     ):
         assert text in shown
     assert max(len(line) for line in demo.lines() if "━" in line) <= 80
+
+
+def test_at_a_terminal_that_shows_stdout_alone_every_answer_is_a_line(tool: Tool, tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("w") as stderr:
+        code, terminal = tool.show("demo", *FAST, stderr=stderr.fileno())
+    assert (code, len(answers(terminal.shown.replace("\r\n", "\n")))) == (0, 100)
 
 
 def test_ctrl_c_releases_and_shows_the_books(tool: Tool) -> None:
