@@ -89,7 +89,8 @@ class Upcoming:
 
             await instance.wait_until_running(self.timeout, self.stall_timeout, on_progress=show)
             if self.form is None:
-                terminal.say(f"{instance_id}: usable after {duration(seconds)} at {instance.base_url}")
+                name = f"{instance_id}: " if len(by_id) > 1 else ""
+                terminal.say(f"{name}usable after {duration(seconds)} at {instance.base_url}")
 
         with terminal.bars(several=len(by_id) > 1) as bars:
             bars.waiting_for("starting")
@@ -106,4 +107,5 @@ async def _tell_prices(client: Client, instances: Sequence[Instance], terminal: 
     for instance in instances:
         price = known.told(instance.instance_args)
         costs = "price unknown" if price == "-" else f"at most {price}"
-        terminal.say(f"{instance.instance_id}: started, {costs}; stop it with: inferlease stop {instance.instance_id}")
+        # The id is on stdout, and in the command that stops it.
+        terminal.say(f"started, {costs}; stop it with: inferlease stop {instance.instance_id}")

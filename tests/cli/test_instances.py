@@ -79,12 +79,20 @@ def test_start_prints_the_id_alone(tool: Tool, emulator: FaultyEmulator) -> None
     done = tool.run("start", MODEL, "--num-workers", "2", "--hardware-type", "NVIDIA_L40S_1")
     (instance_id,) = emulator.books().instances
     assert done.stdout == f"{instance_id}\n"
-    assert done.stderr == f"{instance_id}: started, at most 4.20 EUR/h; stop it with: inferlease stop {instance_id}\n"
+    assert done.stderr == f"started, at most 4.20 EUR/h; stop it with: inferlease stop {instance_id}\n"
+
+
+def test_a_person_is_shown_the_id_and_how_to_stop_it_once(tool: Tool, emulator: FaultyEmulator) -> None:
+    code, terminal = tool.show("start", MODEL, "--wait")
+    (instance_id,) = emulator.books().instances
+    shown = [line for line in terminal.lines() if instance_id in line and "/v1" not in line]
+    assert (code, shown[0]) == (0, instance_id)
+    assert shown[1:] == [f"started, at most 1.20 EUR/h; stop it with: inferlease stop {instance_id}"]
 
 
 def test_start_waits_on_demand(tool: Tool, emulator: FaultyEmulator) -> None:
     done = tool.run("start", MODEL, "--wait")
-    assert ": usable after " in done.stderr.splitlines()[1]
+    assert done.stderr.splitlines()[1].startswith("usable after ")
     started = json.loads(tool.run("start", MODEL, "--wait", "--json").stdout)
     assert started["instance_status"]["status"] == "running"
     assert done.stderr.splitlines()[1].split(" at ")[1].startswith("http://127.0.0.1:")
@@ -120,7 +128,7 @@ async def test_the_id_is_told_before_the_price_is_asked_for_in_vain(
         await upcoming.follow(client, [instance], cast("Terminal", terminal), cast("Interrupts", interrupts))
     stop = f"inferlease stop {instance.instance_id}"
     assert printed == f"{instance.instance_id}\n"
-    assert said == [f"{instance.instance_id}: started, price unknown; stop it with: {stop}"]
+    assert said == [f"started, price unknown; stop it with: {stop}"]
 
 
 @pytest.mark.parametrize(("option", "printed"), [("--json", ""), ("-q", "{id}\n")])
