@@ -143,16 +143,39 @@ async def test_whoever_is_not_reached_is_named_and_the_system_s_error_is_the_onl
 
 @pytest.mark.fault(2)
 @MUTATIONS
-@pytest.mark.parametrize(("then", "seconds"), [(Then.HANG, 0.05), (Then.RESET, 5), (Then.CLOSE, 5)])
+@pytest.mark.parametrize(
+    ("then", "seconds", "told"),
+    [
+        (Then.HANG, 0.05, " in time"),
+        (Then.RESET, 5, ": Connection reset by peer"),
+        (Then.CLOSE, 5, ": Connection reset by peer"),
+    ],
+)
 @pytest.mark.asyncio
 async def test_a_tls_handshake_that_fails_is_not_sent(
-    tls_server: RawServer, request_: Request, then: Then, seconds: float
+    tls_server: RawServer, request_: Request, then: Then, seconds: float, told: str
 ) -> None:
     tls_server.on_accept.append(then)
     async with opened(tls_server.url, seconds=seconds, tls=client_tls()) as transport:
         outcome = await send(transport, request_)
     assert isinstance(outcome, NotSent)
     assert not outcome.permanent
+    assert outcome.reason == f"no connection to 127.0.0.1 port {tls_server.port}{told}"
+
+
+@pytest.mark.fault(2)
+@pytest.mark.asyncio
+async def test_a_server_that_speaks_no_tls_is_told_in_openssl_s_words() -> None:
+    async def speak_plainly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(speak_plainly, "127.0.0.1", 0) as plain:
+        port = plain.sockets[0].getsockname()[1]
+        async with opened(f"https://127.0.0.1:{port}", tls=client_tls()) as transport:
+            outcome = await send(transport, START)
+    assert isinstance(outcome, NotSent)
+    assert outcome.reason.startswith(f"no connection to 127.0.0.1 port {port}: [SSL: ")
 
 
 @pytest.mark.fault(2)
