@@ -266,7 +266,7 @@ def _not_reached(error: aiohttp.ClientError | OSError, url: URL) -> NotSent:
     if isinstance(error, aiohttp.ClientConnectorError):
         proxy = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
         cause = error.os_error
-        said = cause.strerror or str(cause)
+        said = cause.strerror or str(cause) or type(cause).__name__
         if cause.errno and not isinstance(cause, socket.gaierror | SSLError):  # these have numbers of their own
             said = os.strerror(cause.errno)
         reason = f"no connection to {proxy}{error.host} port {error.port}: {said}"

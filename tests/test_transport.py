@@ -6,12 +6,14 @@ import asyncio
 import gzip
 import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 import pytest
 import pytest_asyncio
 import trio
+from yarl import URL
 
 from inferlease import (
     APIError,
@@ -117,6 +119,12 @@ async def test_a_name_that_is_not_found_is_not_sent(request_: Request) -> None:
     assert isinstance(outcome, NotSent)
     assert not outcome.permanent
     assert outcome.reason == f"no connection to api.invalid port 443: {cast('OSError', outcome.error).strerror}"
+
+
+def test_an_error_of_the_system_without_words_is_told_by_its_class() -> None:
+    key = cast("Any", SimpleNamespace(host="h", port=1, ssl=True))
+    outcome = _transport._not_reached(aiohttp.ClientConnectorError(key, ConnectionResetError()), URL("https://h:1"))
+    assert outcome.reason == "no connection to h port 1: ConnectionResetError"
 
 
 @pytest.mark.parametrize(
