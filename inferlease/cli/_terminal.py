@@ -57,7 +57,9 @@ class Terminal:
 
     def show_log(self, level: int) -> None:
         """Show log lines from `level` on."""
-        logging.getLogger("inferlease").setLevel(level)
+        self.log_level = level
+        # A person is also told that the server can't be reached, and does not wait in the dark.
+        logging.getLogger("inferlease").setLevel(min(level, logging.INFO))
 
     def say(self, line: str) -> None:
         """Write a line."""
@@ -180,23 +182,32 @@ class _LogLines(logging.Handler):
         self._stop_hints = stop_hints
 
     def emit(self, record: logging.LogRecord) -> None:
+        is_shown = record.levelno >= self._terminal.log_level
+        if record.msg == RETRIED:
+            if is_shown or self._terminal.is_interactive:
+                self._tell_retry(record)
+        elif is_shown:
+            self._tell(record)
+
+    def _tell(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        args = record.args if isinstance(record.args, tuple) else ()
-        if record.msg == RETRIED and len(args) == 3:
-            # Of all attempts that fail alike the first is told, with the seconds that all of them may take.
-            error, _, seconds = args
-            failed = str(error).removesuffix(CHECK_ADDRESS)
-            if is_news(f"retried, {record.levelname}: {failed.partition(NOT_SENT)[2] or failed}"):
-                self._terminal.say(f"warning: {failed}; it is tried again for at most {seconds:.0f} s")
-            return
         if not self._stop_hints:
             text = _STOP_HINT.sub("", text)
         if record.levelno < logging.WARNING:
             self._terminal.say(text)
         elif is_news(text):
             # A log line that is an exception and nothing else is about to be raised too, unless nobody listens.
+            args = record.args if isinstance(record.args, tuple) else ()
             is_error = any(isinstance(arg, InferleaseError) and str(arg) == text for arg in args)
             self._terminal.say(f"{'error' if is_error else 'warning'}: {text}")
+
+    def _tell_retry(self, record: logging.LogRecord) -> None:
+        """Tell the first of all attempts that fail alike, with the seconds that all of them may take."""
+        match record.args:
+            case (error, _, seconds):
+                failed = str(error).removesuffix(CHECK_ADDRESS)
+                if is_news(f"retried, {record.levelname}: {failed.partition(NOT_SENT)[2] or failed}"):
+                    self._terminal.say(f"warning: {failed}; it is tried again for at most {seconds:.0f} s")
 
 
 class _Unbreakable:

@@ -46,9 +46,10 @@ class Tool:
         stdin: bytes | None = None,
         stderr: int | None = None,
         columns: int = 80,
+        hurried: bool = False,
         **changes: str | None,
     ) -> tuple[int, Terminal]:
-        """Run it at a terminal where `keys` are pressed, to its end: the exit code, and what was shown.
+        """Run it at a terminal where `keys` are pressed, to its end, as `run`: the exit code, and what was shown.
 
         Args:
             stdin: what is piped in; by default its stdin is the terminal too.
@@ -60,7 +61,7 @@ class Tool:
         os.close(write)
         environment = self.environment({"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", **changes})
         stdio = (slave if stdin is None else read, slave, slave if stderr is None else stderr)
-        terminal = Terminal(forge().start(arguments, environment, stdio, at_terminal=True), master)
+        terminal = Terminal(forge().start(arguments, environment, stdio, at_terminal=True, hurried=hurried), master)
         for descriptor in (slave, read):
             os.close(descriptor)
         terminal.type(keys)

@@ -158,6 +158,14 @@ def test_an_address_that_may_be_wrong_is_named(tool: Tool, emulator: FaultyEmula
     assert (done.returncode, done.stderr.count("\n"), done.stderr.endswith(advice)) == (1, 1, True), done.stderr
 
 
+@pytest.mark.parametrize("verb", [("ps",), ("stop", "instance-1"), ("start", MODEL)], ids=" ".join)
+def test_a_person_is_told_once_that_the_server_can_not_be_reached(tool: Tool, verb: tuple[str, ...]) -> None:
+    code, terminal = tool.show(*verb, hurried=True, CORTECS_API_BASE_URL="http://127.0.0.1:9/api/v1")
+    shown = [line for line in terminal.lines() if "no connection to 127.0.0.1 port 9: Connection refused" in line]
+    assert (code, [line.partition(": ")[0] for line in shown]) == (1, ["warning", "error"])
+    assert "it is tried again for at most 30 s" in shown[0]
+
+
 def test_the_time_of_a_bar_goes_on_when_it_is_full() -> None:
     clock = [0.0]
     progress = Progress(get_time=lambda: clock[0])
