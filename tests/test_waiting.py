@@ -132,6 +132,7 @@ async def test_running_that_turns_pending_again_is_waited_for(client: Client, em
     assert len(emulator.asked("get")) == 3
 
 
+@emulated(seconds_per_step=0.1)
 async def test_it_can_be_resumed_by_id_from_another_client(client: Client, emulator: FaultyEmulator) -> None:
     instance = await client.instances.start(MODEL)
     with pytest.raises(WaitTimeoutError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from inferlease.ledger import Bounds
 from tests.cli.support import MODEL, Tool
 from tests.recovery.support import left
 
@@ -71,7 +72,7 @@ def test_a_narrow_terminal_breaks_no_id(tool: Tool, instance_id: str) -> None:
     assert instance_id in terminal.shown
 
 
-@pytest.mark.parametrize(("begun", "state"), [({}, "orphaned"), ({"keep": True}, "kept")], ids=str)
+@pytest.mark.parametrize(("begun", "state"), [({}, "orphaned"), ({"keep": Bounds()}, "kept")], ids=str)
 def test_one_whose_process_is_gone_is_told(
     tool: Tool, emulator: FaultyEmulator, begun: dict[str, bool], state: str
 ) -> None:
