@@ -192,6 +192,8 @@ class _Side:
         with self._telling:
             with self._lock:
                 entry = self._entries[name]
+                if not entry.is_open:  # it was on its way when the end was told
+                    return
                 entry.text = (entry.text or "") + line
             self._tell(journal=name, more=line)
 

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Coroutine, Iterable, Mapping
     from ssl import SSLContext
 
     from ._recovery import Reaped
@@ -68,13 +68,13 @@ class Book:
     Attributes:
         groups: How to reach each account: the options of its clients.
         entries: The starts by the names of their journals.
-        is_last: Whether the parent is dead and says no more: `recover` sees to what is open then.
+        parent_is_dead: From then on `recover` sees to what is open.
     """
 
     def __init__(self) -> None:
         self.groups: dict[str, dict[str, Any]] = {}
         self.entries: dict[str, Entry] = {}
-        self.is_last = False
+        self.parent_is_dead = False
 
     def note(self, line: bytes) -> None:
         """Take in one line."""
@@ -151,7 +151,7 @@ def listen(pipe: socket.socket, parent: int, book: Book) -> None:
         *lines, rest = (rest + said).split(b"\n")
         for line in lines:
             book.note(line)
-        book.is_last = is_dead
+        book.parent_is_dead = is_dead
         for name in [] if is_dead else book.overdue():
             _stop_soon(book, name)
 
@@ -160,7 +160,6 @@ def _stop_soon(book: Book, name: str) -> None:
     """Stop it in a thread: the parent may go on, or die, at any time."""
     entry = book.entries[name]
     at, entry.due, entry.is_being_stopped = entry.due or 0.0, None, True
-    # It must not hold up the end: what it has not stopped by then, `recover` has.
     threading.Thread(target=_stop, args=(book, name, at), daemon=True).start()
 
 
@@ -170,7 +169,7 @@ def _stop(book: Book, name: str, at: float) -> None:
 
     def is_due() -> bool:
         # Once the parent says anything of its limit, it does move.
-        return entry.is_open and entry.due is None and not book.is_last
+        return entry.is_open and entry.due is None and not book.parent_is_dead
 
     try:
         import asyncio
@@ -227,10 +226,24 @@ async def recover(book: Book) -> None:
     """Stop what is open, on all accounts at once."""
     import asyncio
 
-    groups = {group: names for group in book.groups if (names := book.open_names(group))}
-    ledgers = {group: _ledger(book.groups[group], _texts(book, group)) for group in groups}
-    work = [_recover(book.groups[group], ledgers[group], names) for group, names in groups.items()]
+    work: list[Coroutine[Any, Any, None]] = []
+    for group, options in book.groups.items():
+        if names := book.open_names(group):
+            ledger = _ledger(options, _texts(book, group))
+            staying = _staying(ledger, names)
+            # Each by itself: what takes long to stop must not keep another from being stopped at its limit.
+            work += [_recover(options, ledger, part) for part in (names - staying, *({name} for name in staying))]
     await asyncio.gather(*work, return_exceptions=True)
+
+
+def _staying(ledger: Ledger, names: set[str]) -> set[str]:
+    """Those whose instance stays up to a limit."""
+    from .errors import LedgerError
+
+    try:
+        return {record.id for record in ledger.open_records() if record.id in names and record.is_kept}
+    except LedgerError:
+        return set()
 
 
 def _texts(book: Book, group: str) -> list[str]:
@@ -248,7 +261,8 @@ def _ledger(options: Mapping[str, Any], texts: Iterable[str] = ()) -> Ledger:
 
     memory = memory_of(options["account"]) if options["place"] == "usual" else MemoryLedger()
     for text in texts:
-        _remember(memory, text)
+        with contextlib.suppress(ValueError):  # one that can't be read must not keep the others from being stopped
+            _remember(memory, text)
     if options["place"] == "usual":
         return UsualLedger(options["account"])
     return memory if options["place"] == "memory" else FolderLedger(Path(options["folder"]))
@@ -285,8 +299,9 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
                     return
                 limits = _until_limits(left)
                 if not reaped.troubles:
-                    # An outage before a limit is no reason to miss that.
-                    until = time.monotonic() + persistence + (0.0 if is_here else max(limits, default=0.0))
+                    until = max(until, time.monotonic() + persistence)
+                if limits and not is_here:  # no outage is a reason to miss them
+                    until = max(until, time.monotonic() + persistence + max(limits))
             await asyncio.sleep(min([pause, *limits]))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 

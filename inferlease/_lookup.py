@@ -103,7 +103,7 @@ class Lookup:
                 return None
             for pause in (0.0, LIST_INTERVAL):
                 await asyncio.sleep(pause)
-                if await self._is_listed(instance_id, attempts):
+                if await self.is_listed(instance_id, attempts=attempts):
                     raise
             return None
 
@@ -121,7 +121,8 @@ class Lookup:
             _requests.GET_BALANCE, lambda payload: decode(self._converter, payload, Balance, "balance")
         )
 
-    async def _is_listed(self, instance_id: str, attempts: int) -> bool:
+    async def is_listed(self, instance_id: str, *, attempts: int = ATTEMPTS) -> bool:
+        """Whether the list has it, be it readable or not."""
         listing = await self.list(attempts=attempts)
         return instance_id in {state.instance_id for state in listing} | {bad.id for bad in listing.invalid}
 

@@ -84,6 +84,8 @@ class PendingStart:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_kept = False
+        self._may_be_noted_kept = False
+        self._noting_kept = asyncio.Lock()
         self._is_handed_over = False
         self._was_stopped = False
         self._release: Job[InstanceState | None] | None = None
@@ -259,18 +261,21 @@ class PendingStart:
         order = self._order
         left = None if order.due is None else timedelta(seconds=min(order.due - time.monotonic(), MAX_SECONDS))
         bounds = Bounds(None if left is None else now() + left, order.limits.min_balance)
-        await self._jobs.submit(lambda: self._keep(bounds), bound=_WRITING).wait()
-        self._is_kept = True
+        self._may_be_noted_kept = True
+        await self._jobs.submit(lambda: self._note_kept(bounds), bound=_WRITING).wait()
+        with self._lock:
+            self._is_kept = self._release is None
 
-    async def _keep(self, bounds: Bounds) -> None:
+    async def _note_kept(self, bounds: Bounds) -> None:
         claim = self._order.claim
         if claim is not None:
-            await self._starter.ledger.keep(claim.journal, bounds)
+            async with self._noting_kept:  # the last one counts
+                await self._starter.ledger.keep(claim.journal, bounds)
 
     async def _keep_no_longer(self) -> None:
         """Should this process be killed before it is stopped: whoever recovers it has to stop it too."""
         with contextlib.suppress(LedgerError):  # it is being stopped
-            await self._keep(Bounds(limit_at=now()))
+            await self._note_kept(Bounds(limit_at=now()))
 
     def undo(self, *, even_kept: bool = False) -> Job[InstanceState | None]:
         """Give the start up: not sent if it was not sent yet, else released once its answer is there.
@@ -280,11 +285,12 @@ class PendingStart:
         """
         with self._lock:
             self._order.give_up()
-            if even_kept and self._is_kept:
+            if even_kept:
                 self._is_kept = False
-                self._jobs.submit(self._keep_no_longer, bound=_WRITING)
             self._jobs.begin(self._job)  # whoever was to begin it may have been interrupted before
             if self._release is None:
+                if self._may_be_noted_kept and not self._is_kept:
+                    self._jobs.submit(self._keep_no_longer, bound=_WRITING)
                 self._release = self._jobs.submit(
                     self._undo, bound=self._starter.bound(self._order) + self._release_timeout, describe=self._describe
                 )
@@ -351,8 +357,9 @@ class PendingStart:
     def _tell_guard(self, within: float | None) -> None:
         """This process stops it within so many seconds: before that, the guard need not."""
         order, guard = self._order, self._starter.guard
-        if order.due is not None and not self._is_kept:
-            at = None if within is None else time.monotonic() + within
+        if order.due is not None:
+            # The end of its lease is no limit of what is kept.
+            at = None if within is None or self._is_kept else time.monotonic() + within
             self._jobs.submit(lambda: guard.due(order.journals, at), bound=_WRITING)
 
     async def _may_run_again(self, claim: Claim) -> bool:

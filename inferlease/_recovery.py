@@ -195,9 +195,6 @@ class Recovery:
         """What dead owners have left; what is ours goes to `begin`, if there is one."""
         dead = [each for each in await self._ledger.open_records() if each.owner == "dead" and each.id not in leave]
         dead = [each for each in dead if only is None or each.id in only]
-        for record in [each for each in dead if each.is_kept and each.instance_id and not each.bounds.are_set]:
-            await self._close(record, "handed over")
-            dead.remove(record)
         claimed = await asyncio.gather(*(self._claimed(record, begin) for record in dead if record.instance_id))
         cases = [case for case in claimed if case is not None]
         lost = [record for record in dead if not record.instance_id]
@@ -208,25 +205,28 @@ class Recovery:
         return cases
 
     async def _claimed(self, record: StartRecord, begin: Begin | None) -> Case | None:
-        """What is known to be ours, unless it is over, within its bounds, or being stopped."""
+        """What is known to be ours, unless it is over, may stay, or is being stopped."""
+        if record.is_kept and not record.bounds.are_set:
+            await self._close(record, "handed over")
+            return None
         instance_id, args, unread = record.instance_id or "", record.args, None
-        limit_at = record.bounds.limit_at
-        may_stay = record.is_kept and (limit_at is None or now() < limit_at)
         if record.claimed_at is not None and (now() - record.claimed_at).total_seconds() < GRACE:
             self._lookup.born(instance_id)
         try:
             state = await self._lookup.find(instance_id)
+            if state is None and record.may_stay and await self._lookup.is_listed(instance_id):
+                return None  # it is looked at for long: one 404 of something in between is not the end
             if state is None or state.is_stopped:
                 # From its first observed stop on, whoever starts it again owns it.
                 await self._close(record, "stopped")
                 return None
             args = state.instance_args
-            if may_stay and await self._leaves_enough(record):
+            if record.may_stay and await self._leaves_enough(record):
                 return None
         except InferleaseError as error:
             log.debug("looking at an orphan: %s", error)
             unread = error
-            if may_stay:
+            if record.may_stay:
                 what = "it was to stay, and whether it still may can't be told"
                 orphan = orphan_of(record, "unresolved", what, instance_id)
                 return Case(orphan, record, args, trouble=error, unread=error)
@@ -335,7 +335,7 @@ class Recovery:
     async def _stop(self, case: Case, journal: Journal) -> InferleaseError | None:
         """Stop what was taken over; what went wrong, if anything did."""
         instance_id, is_over = case.orphan.instance_id or "", False
-        delete = case.record.is_answered and case.record.kind == "lease"
+        delete = case.record.is_answered and case.record.kind == "lease" and not case.record.is_kept
         try:
             await self._releaser.release(instance_id, delete=delete, timeout=RELEASE_TIMEOUT)
             is_over = True
@@ -368,6 +368,8 @@ class Recovery:
         for record in await self._ledger.open_records():
             if record.instance_id == instance_id:
                 whose = "a living process has it" if record.owner == "alive" else "another process is stopping it"
+                if record.owner == "dead" and record.may_stay:
+                    whose = "it is to stay up to a limit of its lease"
                 return _refused(instance_id, whose)
         if await self._ledger.known([instance_id]):
             return _refused(instance_id, "its lease has ended: whoever started it since owns it")

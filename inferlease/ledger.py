@@ -145,6 +145,12 @@ class StartRecord:
     bounds: Bounds = field(factory=Bounds)
 
     @property
+    def may_stay(self) -> bool:
+        """Whether the instance is to stay, as far as time tells."""
+        limit_at = self.bounds.limit_at
+        return self.is_kept and (limit_at is None or now() < limit_at)
+
+    @property
     def id(self) -> str:
         """What the ledger calls it."""
         return self.intent.journal
@@ -184,7 +190,10 @@ class Journal(Protocol):
         ...
 
     def keep(self, bounds: Bounds) -> None:
-        """Note that the instance stays when its lease ends; the last note counts. Raises LedgerError."""
+        """Note that the instance stays when its lease ends; the last note counts. Raises LedgerError.
+
+        One that is not to stay after all is noted with a limit that has passed.
+        """
         ...
 
     def note(self, facts: Facts) -> None:

@@ -268,6 +268,18 @@ async def test_what_is_kept_is_stopped_at_a_limit_all_the_same(client: Client, e
 
 
 @pytest.mark.asyncio
+async def test_the_guard_is_told_that_no_limit_holds_once_the_lease_of_what_is_kept_has_ended(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float | None] = []
+    monkeypatch.setattr("inferlease._guard_process._Side.due", lambda _side, _name, at: told.append(at))
+    async with client.lease(MODEL, max_duration=1000, keep=True):
+        assert None not in told
+    await until(lambda: None in told)
+    assert told[-1] is None
+
+
+@pytest.mark.asyncio
 async def test_the_users_own_error_is_kept_and_the_limit_a_note_on_it(client: Client, emulator: FaultyEmulator) -> None:
     failure = LookupError("the work failed")
     with pytest.raises(LookupError) as caught:  # noqa: PT012

@@ -59,7 +59,7 @@ def _write(records: Sequence[StartRecord]) -> None:
 
 
 def _state(record: StartRecord) -> str:
-    return record.ending or ("kept" if record.is_kept else _OWNERS[record.owner])
+    return record.ending or ("kept" if record.may_stay else _OWNERS[record.owner])
 
 
 def _row(record: StartRecord, times: str) -> tuple[str, ...]:
@@ -88,6 +88,8 @@ def _object(record: StartRecord) -> dict[str, object]:
         "instance_id": record.instance_id,
         "owner": record.owner,
         "is_kept": record.is_kept,
+        "limit_at": record.bounds.limit_at.isoformat() if record.bounds.limit_at is not None else None,
+        "min_balance": record.bounds.min_balance,
         "began": record.began.isoformat(),
         "claimed_at": record.claimed_at.isoformat() if record.claimed_at is not None else None,
         "ending": record.ending,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from inferlease.ledger import Bounds
+from inferlease.ledger import Bounds, now
 from tests.cli.support import MODEL, Tool
 from tests.recovery.support import left
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KEYS = [
     "id", "kind", "model", "hardware_type_id", "context_length", "billing_interval", "num_workers", "instance_id",
-    "owner", "is_kept", "began", "claimed_at", "ending", "ended_at",
+    "owner", "is_kept", "limit_at", "min_balance", "began", "claimed_at", "ending", "ended_at",
 ]  # fmt: skip
 
 
@@ -72,7 +72,11 @@ def test_a_narrow_terminal_breaks_no_id(tool: Tool, instance_id: str) -> None:
     assert instance_id in terminal.shown
 
 
-@pytest.mark.parametrize(("begun", "state"), [({}, "orphaned"), ({"keep": Bounds()}, "kept")], ids=str)
+@pytest.mark.parametrize(
+    ("begun", "state"),
+    [({}, "orphaned"), ({"keep": Bounds()}, "kept"), ({"keep": Bounds(limit_at=now())}, "orphaned")],
+    ids=["to be stopped", "to stay", "at its limit"],
+)
 def test_one_whose_process_is_gone_is_told(
     tool: Tool, emulator: FaultyEmulator, begun: dict[str, bool], state: str
 ) -> None:

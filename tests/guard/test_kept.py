@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferlease import _guardian
+from inferlease._guard_process import _Entry, _Side
 from inferlease._guardian import Book, Entry, _until_limits, recover
 from inferlease._journal_lines import Claim, claim_line, intent_line, keep_line
 from inferlease.ledger import Bounds, Intent, StartRecord, now
@@ -73,24 +74,54 @@ def test_one_whose_process_is_killed_while_it_stops_it_at_a_limit_is_stopped_at_
         wait_for(lambda: is_stopped(emulator))
 
 
-FAILING = """
-from inferlease._pending import PendingStart
-note = PendingStart.keep
-async def note_and_fail(start):
-    await note(start)
-    raise LookupError("entering failed")
-PendingStart.keep = note_and_fail
+ENTERING_FAILS = """
+from inferlease.errors import LedgerError
+from CLASS import NAME
+note = NAME.keep
+async def note_and_fail(*args):
+    NAME.keep = note
+    await note(*args)
+    raise LedgerError("entering failed")
+NAME.keep = note_and_fail
 """
 
 
 @emulated(seconds_per_step=0.0)
-def test_one_whose_lease_was_never_entered_does_not_stay(emulator: FaultyEmulator) -> None:
+@pytest.mark.parametrize(("module", "name"), [("_pending", "PendingStart"), ("_async_ledger", "AsyncLedger")])
+def test_one_whose_lease_was_never_entered_does_not_stay(emulator: FaultyEmulator, module: str, name: str) -> None:
+    before = ENTERING_FAILS.replace("CLASS", f"inferlease.{module}").replace("NAME", name)
     emulator.fault("stop", lost=True, handled=False)
-    with running(emulator, kept(limit="max_duration=None", before=FAILING)) as victim:
+    with running(emulator, kept(limit="max_duration=None", before=before)) as victim:
         with emulator.hold("stop", "before") as hold:
             hold.wait_arrived()
             kill(victim)
         wait_for(lambda: is_stopped(emulator))
+
+
+@emulated(seconds_per_step=0.0, stop_delay=4.0)
+def test_one_that_takes_long_to_stop_keeps_no_other_from_being_stopped_at_its_limit(emulator: FaultyEmulator) -> None:
+    body = f"""
+with client.lease(MODEL), client.lease(MODEL, keep=True, {LIMITS["max_duration"]}):
+    {WAIT}
+"""
+    with running(emulator, guarded(body=body)) as victim:
+        ready(victim)
+        kill(victim)
+        wait_for(lambda: all(each.stop_requests for each in emulator.books().instances.values()))
+        assert len(emulator.books().still_billed) == 2
+        wait_for(lambda: is_stopped(emulator))
+
+
+def test_a_note_that_comes_after_the_end_is_not_told() -> None:
+    side, text = _Side(), intent_line(INTENT).decode()
+    side._entries[INTENT.journal] = _Entry("0", text, is_open=False)
+    side.more(INTENT.journal, keep_line(Bounds(), now()).decode())
+    assert side._entries[INTENT.journal].text == text
+
+
+def test_a_journal_that_cannot_be_read_keeps_no_other_from_being_recovered() -> None:
+    ledger = _guardian._ledger({"place": "memory"}, ["garbled\n", intent_line(INTENT).decode()])
+    assert [record.id for record in ledger.open_records()] == [INTENT.journal]
 
 
 def test_it_is_looked_at_when_its_limit_is_reached() -> None:
@@ -102,8 +133,9 @@ def test_it_is_looked_at_when_its_limit_is_reached() -> None:
 
 @pytest.mark.asyncio
 @emulated(seconds_per_step=0.0)
+@pytest.mark.parametrize("first_look", [True, False], ids=["after a look", "from the start"])
 async def test_an_outage_before_its_limit_is_no_reason_to_miss_that(
-    emulator: FaultyEmulator, stranger: Client, monkeypatch: pytest.MonkeyPatch
+    emulator: FaultyEmulator, stranger: Client, monkeypatch: pytest.MonkeyPatch, first_look: bool
 ) -> None:
     monkeypatch.setattr(_guardian, "_is_here", lambda _: False)
     monkeypatch.setattr(_guardian, "_PERSISTENCE", 0.05)
@@ -123,7 +155,8 @@ async def test_an_outage_before_its_limit_is_no_reason_to_miss_that(
         "account": "ours",
     }
     book.entries[INTENT.journal] = Entry("0", text.decode())
-    emulator.fault("get", edit=lambda body: body)
+    if first_look:
+        emulator.fault("get", edit=lambda body: body)
     emulator.fault("get", 403, times=None)
     await recover(book)
     assert is_stopped(emulator)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inferlease import PermissionDeniedError
+from inferlease import InvalidArgumentError, PermissionDeniedError, _recovery
 from inferlease.ledger import Bounds, now
 from tests.faults import MODEL
 from tests.recovery.support import left, record, strays
@@ -71,6 +71,7 @@ async def test_at_a_limit_it_is_ours_to_stop(
     assert (orphan.verdict, orphan.reason) == ("ours", "it was to stay, and has reached a limit of its lease")
     assert await reaped(client) == ids
     assert emulator.books().still_billed == []
+    assert not emulator.books().instances[ids[0]].deleted
     assert record(emulator, journal).ending == "stopped"
 
 
@@ -92,6 +93,27 @@ async def test_what_its_user_starts_again_is_held_to_no_limit(
     await stranger.instances.stop(ids[0])
     await client.instances.restart(ids[0])
     assert record(emulator, journal).ending == "stopped"
+
+
+async def test_one_404_of_something_in_between_is_not_its_end(
+    client: Client, stranger: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_recovery, "GRACE", 0.0)
+    ids = await strays(stranger, 1)
+    journal = left(emulator, *ids, keep=Bounds(limit_at=TO_COME))
+    emulator.fault("get", 404, body=b"<html>no such page</html>")
+    assert await reaped(client) == []
+    assert record(emulator, journal).ending is None
+
+
+async def test_one_that_is_named_while_it_may_stay_is_left(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    ids = await strays(stranger, 1)
+    left(emulator, *ids, keep=Bounds(limit_at=TO_COME))
+    with pytest.raises(InvalidArgumentError, match="it is to stay up to a limit of its lease; to stop it all the same"):
+        await client.leases.reap(*ids)
+    assert emulator.books().still_billed == ids
 
 
 async def test_ensure_does_not_take_what_will_reach_a_limit(
