@@ -36,6 +36,7 @@ __all__ = [
     "is_in_job",
     "loop",
     "owns",
+    "say_later",
     "submit",
     "to_caller",
     "undelivered",
@@ -216,6 +217,16 @@ def _say(line: Callable[[], str]) -> None:
     # Nothing about a message may keep the exit from its work.
     with contextlib.suppress(Exception):
         print(line(), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def say_later(job: Job[Any], seconds: float) -> Iterator[None]:
+    """Tell on stderr what is waited for, should that take more than so many seconds. On a running loop."""
+    handle = asyncio.get_running_loop().call_later(seconds, _say, job.describe or str)
+    try:
+        yield
+    finally:
+        handle.cancel()
 
 
 _lock = threading.Lock()

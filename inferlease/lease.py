@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from types import TracebackType
 
@@ -23,6 +24,9 @@ from .money import Receipt
 from .objects import InstanceArgs, InstanceState
 
 __all__ = ["Lease"]
+
+# Seconds that whoever has pressed Ctrl-C waits without a word.
+_SILENCE = 1.0
 
 
 @frozen(eq=False, repr=False)
@@ -207,13 +211,14 @@ class Lease:
         """The limit that was reached, if one was."""
         return self._start.reached_limit() if self._start is not None and self._start.is_ours else None
 
-    async def _release(self, *, even_kept: bool) -> None:
+    async def _release(self, *, even_kept: bool, is_interrupted: bool = False) -> None:
         start = self._start
         if start is None or not start.is_ours:
             return
         job = self._core.undo(start, even_kept=even_kept)
+        saying = _keeper.say_later(job, _SILENCE) if is_interrupted else contextlib.nullcontext()
         state: InstanceState | None = None
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True), saying:
             try:
                 state = await job.wait()
             finally:
@@ -229,7 +234,7 @@ class Lease:
                 self._core.undo(self._start, even_kept=even_kept)
             return
         try:
-            await self._release(even_kept=even_kept)
+            await self._release(even_kept=even_kept, is_interrupted=isinstance(error, KeyboardInterrupt))
         except Exception as trouble:  # noqa: BLE001 (whatever it is, it must not replace the user's error)
             if trouble is not error:
                 error.add_note(str(trouble))

@@ -249,6 +249,19 @@ def test_an_interrupted_entry_tells_of_a_release_that_was_not_observed(
     assert f"inferlease stop {billed}" in "".join(caught.value.__notes__)
 
 
+def test_whoever_interrupts_the_body_hears_of_a_release_that_takes_a_while(
+    emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[bool] = []
+    emulator.fault("stop", 503, handled=False, times=2)
+    for silence in (60.0, 0.01):
+        monkeypatch.setattr("inferlease.lease._SILENCE", silence)
+        with pytest.raises(KeyboardInterrupt), sync_client.lease(MODEL) as instance:
+            raise KeyboardInterrupt
+        heard.append(f"stopping {instance.instance_id} (up to " in capsys.readouterr().err)
+    assert heard == [False, True]
+
+
 def test_an_interrupted_caller_goes_on_only_when_the_undoing_has_begun(
     emulator: FaultyEmulator, sync_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
