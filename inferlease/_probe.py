@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from yarl import URL
@@ -12,6 +13,8 @@ from ._transport import Transport, is_loopback
 from .errors import ConfigurationError
 
 __all__ = ["Probe", "check_inference_url"]
+
+log = logging.getLogger("inferlease")
 
 # A probe that takes longer counts as no answer; the next tick tries again.
 _SECONDS = 10.0
@@ -36,6 +39,15 @@ class Probe:
     def __init__(self, transport: Transport, key: InferenceKey) -> None:
         self._transport = transport
         self._key = key
+        self._has_warned = False
+
+    def _refused(self, trouble: str) -> str:
+        """The wait goes on, and is billed: perhaps in vain, so it is told at once."""
+        trouble += ": is the key for inference (INFERLEASE_INFERENCE_KEY) the right one?"
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("%s", trouble)
+        return trouble
 
     def check(self) -> None:
         """Raises ConfigurationError where there is no key to probe with."""
@@ -46,6 +58,9 @@ class Probe:
         check_inference_url(base_url)
         headers = {"Authorization": f"Bearer {self._key.resolve()}"}
         outcome = await self._transport.fetch(base_url.rstrip("/") + "/models", headers, time.monotonic() + _SECONDS)
+        if isinstance(outcome, Answer) and outcome.status == 200:
+            return None
         if isinstance(outcome, Answer):
-            return None if outcome.status == 200 else f"a probe of its /models was answered {outcome.status}"
+            trouble = f"a probe of its /models was answered {outcome.status}"
+            return self._refused(trouble) if outcome.status in (401, 403) else trouble
         return f"a probe of its /models met {why(outcome)}"

@@ -587,6 +587,22 @@ async def test_a_probe_that_hangs_does_not_outlast_the_wait(client: Client, emul
         assert emulator.asked("inference") == emulator.asked("inference")[:1]
 
 
+@at_once
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_probe_whose_key_is_refused_is_warned_of_once(
+    client: Client, emulator: FaultyEmulator, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    caplog.set_level(logging.WARNING, "inferlease")
+    instance = await client.instances.start(MODEL)
+    emulator.fault("inference", status, times=2)
+    await instance.wait_until_running(probe=True)
+    (told,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert told == (
+        f"a probe of its /models was answered {status}: "
+        "is the key for inference (INFERLEASE_INFERENCE_KEY) the right one?"
+    )
+
+
 @slow
 async def test_a_probe_without_a_key_fails_before_anything_is_polled(emulator: FaultyEmulator, either: Api) -> None:
     async with either.connect(emulator, inference_key=None) as client:
