@@ -17,7 +17,14 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from inferlease import Client, Instance
 
-__all__ = ["complete_hardware", "complete_instances", "complete_live", "complete_models", "complete_stopped"]
+__all__ = [
+    "complete_files",
+    "complete_hardware",
+    "complete_instances",
+    "complete_live",
+    "complete_models",
+    "complete_stopped",
+]
 
 # Seconds after which the process just ends: even a look-up of a name that hangs must not keep a person waiting.
 _PATIENCE = 2.0
@@ -74,6 +81,11 @@ async def _models(client: Client) -> Found:
 
 async def _hardware(client: Client) -> Found:
     return [(hardware.hardware_type_id, None) for hardware in await client.hardware_types.list()]
+
+
+def complete_files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What the shell itself completes: files."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 complete_models = _completion(_models)

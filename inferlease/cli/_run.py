@@ -17,6 +17,7 @@ from inferlease._auth import Credentials, InferenceKey
 from inferlease._probe import check_inference_url
 from inferlease.cli import _signals
 from inferlease.cli._advice import with_advice
+from inferlease.cli._completion import complete_files
 from inferlease.cli._leasing import LeaseArguments, leased
 from inferlease.cli._options import POSITIVE_SECONDS, model_argument, spec_options, wait_options
 from inferlease.cli._signals import Interrupts
@@ -31,7 +32,14 @@ _PATIENCE = 10.0
 
 @click.command("run", options_metavar="[OPTIONS]", short_help="Run a command with an instance of its own.")
 @model_argument
-@click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument(
+    "command_line",
+    metavar="-- COMMAND...",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    shell_complete=complete_files,
+)
 @spec_options
 @wait_options
 @click.option(

@@ -69,6 +69,11 @@ def test_models_and_hardware(tool: Tool, verb: str) -> None:
     assert completed(tool, f"{verb} --hardware-type NVIDIA_L40S_") == ["plain,NVIDIA_L40S_1", "plain,NVIDIA_L40S_2"]
 
 
+@pytest.mark.parametrize("line", ["run org/model -- pyth", "run org/model -- python hell"])
+def test_of_a_command_files_are_left_to_the_shell(tool: Tool, line: str) -> None:
+    assert completed(tool, line) == [f"file,{line.rpartition(' ')[2]}"]
+
+
 def test_ids_that_suit_the_verb(tool: Tool, ids: list[str]) -> None:
     running, stopped = ids
     for verbs, suitable in (
