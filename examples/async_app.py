@@ -36,7 +36,7 @@ async def main() -> None:
         async with lease as instance, instance.openai() as llm:
             for answer in await asyncio.gather(*(ask(llm, question) for question in QUESTIONS)):
                 print(answer)
-        print(f"At most {lease.receipt}")
+        print(lease.receipt)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from inferlease.errors import (
     ConfigurationError,
     DecodeError,
     InferleaseError,
+    NoCapacityError,
     NotFoundError,
     PaymentRequiredError,
     RateLimitError,
@@ -28,6 +29,13 @@ Goal: TypeAlias = Literal["usable", "stopped"]
 
 _ADDRESS = "the address in CORTECS_API_BASE_URL"
 _MODELS = "list models with: inferlease models"
+_WHATEVER: dict[type[InferleaseError], str] = {
+    PaymentRequiredError: "top up the account; what is left shows: inferlease balance",
+    NoCapacityError: "name others with --hardware-type, or wait with --wait-for-capacity",
+    RateLimitError: "try again later",
+    ServerError: "try again later",
+}
+"""What is to be done about errors of a kind, whatever else they say."""
 
 
 def with_advice(error: InferleaseError, goal: Goal | None = None) -> str:
@@ -47,16 +55,12 @@ def _advice(error: InferleaseError, goal: Goal | None) -> str:
             return f"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and {_ADDRESS}"
         case ConfigurationError() if str(error).startswith("base_url") and "CORTECS_API_BASE_URL" in os.environ:
             return "mend CORTECS_API_BASE_URL, or unset it"
-        case PaymentRequiredError():
-            return "see: inferlease balance"
         case StartRefusedError(status=404):
             return _MODELS
         case NotFoundError():
             return _of_unknown(error)
-        case RateLimitError() | ServerError():
-            return "try again later"
         case TransportError():
-            return f"check the network and {_ADDRESS}: inferlease doctor"
+            return f"check the network and {_ADDRESS}, or see: inferlease doctor"
         case WaitTimeoutError(instance_id=str() as instance_id) if goal == "usable":
             return f"inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}"
         case WaitTimeoutError(instance_id=str() as instance_id) if goal == "stopped":
@@ -66,7 +70,7 @@ def _advice(error: InferleaseError, goal: Goal | None) -> str:
         case APIError() if error.status is not None and error.status < 400:
             return f"check {_ADDRESS}"
         case _:
-            return ""
+            return next((advice for kind, advice in _WHATEVER.items() if isinstance(error, kind)), "")
 
 
 def _of_unknown(error: NotFoundError) -> str:

@@ -86,6 +86,7 @@ def _object(record: StartRecord) -> dict[str, object]:
         "billing_interval": args.billing_interval,
         "num_workers": args.num_workers,
         "instance_id": record.instance_id,
+        "state": _state(record),
         "owner": record.owner,
         "is_kept": record.is_kept,
         "limit_at": record.bounds.limit_at.isoformat() if record.bounds.limit_at is not None else None,

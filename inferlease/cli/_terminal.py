@@ -207,7 +207,7 @@ class _LogLines(logging.Handler):
             case (error, _, seconds):
                 failed = str(error).removesuffix(CHECK_ADDRESS)
                 if is_news(f"retried, {record.levelname}: {failed.partition(NOT_SENT)[2] or failed}"):
-                    self._terminal.say(f"warning: {failed}; it is tried again for at most {seconds:.0f} s")
+                    self._terminal.say(f"warning: {failed}; it is tried again, {seconds:.0f} s at the longest")
 
 
 class _Unbreakable:

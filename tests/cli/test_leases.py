@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 KEYS = [
     "id", "kind", "model", "hardware_type_id", "context_length", "billing_interval", "num_workers", "instance_id",
-    "owner", "is_kept", "limit_at", "min_balance", "began", "claimed_at", "ending", "ended_at",
+    "state", "owner", "is_kept", "limit_at", "min_balance", "began", "claimed_at", "ending", "ended_at",
 ]  # fmt: skip
 
 

@@ -125,13 +125,20 @@ def test_an_ascii_terminal_is_written_to_all_the_same(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (errors.TransportError("no answer."), f"; check the network and the {ADDRESS}: inferlease doctor"),
+        (errors.TransportError("no answer."), f"; check the network and the {ADDRESS}, or see: inferlease doctor"),
         (errors.NotFoundError("GET /user/balance was answered 404", status=404), f"; check the {ADDRESS}"),
         (errors.DecodeError("no JSON", path=""), "; check the address in CORTECS_API_BASE_URL"),
         (errors.APIError("moved", status=302), "; check the address in CORTECS_API_BASE_URL"),
-        (errors.PaymentRequiredError("no money", status=402), "; see: inferlease balance"),
+        (
+            errors.PaymentRequiredError("no money", status=402),
+            "; top up the account; what is left shows: inferlease balance",
+        ),
         (errors.RateLimitError("slower", status=429), "; try again later"),
         (errors.StartRefusedError("no such model", status=404), "; list models with: inferlease models"),
+        (
+            errors.NoCapacityError("it is taken", status=409),
+            "; name others with --hardware-type, or wait with --wait-for-capacity",
+        ),
         (errors.LedgerError("mend the folder"), ""),
         (errors.WaitTimeoutError("instance a is not usable; the lease stops it", instance_id="a"), ""),
         (errors.OutcomeUnknownError("stop it with: inferlease stop a"), ""),
@@ -146,7 +153,10 @@ def test_an_error_names_the_way_out(error: errors.InferleaseError, advice: str) 
 @pytest.mark.parametrize(
     ("address", "advice"),
     [
-        ("http://127.0.0.1:1", "; check the network and the address in CORTECS_API_BASE_URL: inferlease doctor\n"),
+        (
+            "http://127.0.0.1:1",
+            "; check the network and the address in CORTECS_API_BASE_URL, or see: inferlease doctor\n",
+        ),
         ("{origin}/no-api", "; check the address in CORTECS_API_BASE_URL\n"),
         ("http://example.com", "; mend CORTECS_API_BASE_URL, or unset it\n"),
         ("nonsense", "; mend CORTECS_API_BASE_URL, or unset it\n"),
@@ -163,7 +173,7 @@ def test_a_person_is_told_once_that_the_server_can_not_be_reached(tool: Tool, ve
     code, terminal = tool.show(*verb, hurried=True, CORTECS_API_BASE_URL="http://127.0.0.1:9/api/v1")
     shown = [line for line in terminal.lines() if "no connection to 127.0.0.1 port 9: Connection refused" in line]
     assert (code, [line.partition(": ")[0] for line in shown]) == (1, ["warning", "error"])
-    assert "it is tried again for at most 30 s" in shown[0]
+    assert "it is tried again, 30 s at the longest" in shown[0]
 
 
 def test_the_time_of_a_bar_goes_on_when_it_is_full() -> None:

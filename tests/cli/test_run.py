@@ -137,9 +137,9 @@ def test_that_a_server_can_not_be_reached_is_told_once_while_it_is_tried_again(t
     warning, error = done.stderr.splitlines()
     told = "could not be sent: no connection to 127.0.0.1 port 9: Connection refused; "
     assert warning.startswith("warning: ")
-    assert warning.endswith(told + "it is tried again for at most 30 s")
+    assert warning.endswith(told + "it is tried again, 30 s at the longest")
     assert error.startswith("error: ")
-    assert error.endswith(told + "check the network and the address in CORTECS_API_BASE_URL: inferlease doctor")
+    assert error.endswith(told + "check the network and the address in CORTECS_API_BASE_URL, or see: inferlease doctor")
 
 
 def test_a_stop_that_fails_again_and_again_is_told_once(tool: Tool, emulator: FaultyEmulator) -> None:
@@ -148,7 +148,7 @@ def test_a_stop_that_fails_again_and_again_is_told_once(tool: Tool, emulator: Fa
     told = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
     assert (done.returncode, len(told), emulator.books().requests["stop"]) == (0, 1, 4)
     assert told[0].startswith("warning: POST /instances/stop was answered 503")
-    assert told[0].endswith("; it is tried again for at most 120 s")
+    assert told[0].endswith("; it is tried again, 120 s at the longest")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_async_app(emulator: FaultyEmulator) -> None:
     said = run(emulator, EXAMPLES / "async_app.py")
     assert [line for line in said if line in SQUARES] == SQUARES[:20]
     assert said[0].startswith("pending: ")
-    assert said[-1].startswith("At most ")
+    assert said[-1].startswith("at most ")
     assert emulator.books().starts == 1
     assert emulator.books().still_billed == []
 
