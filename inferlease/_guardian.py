@@ -238,11 +238,9 @@ async def recover(book: Book) -> None:
 
 def _staying(ledger: Ledger, names: set[str]) -> set[str]:
     """Those whose instance stays up to a limit."""
-    from .errors import LedgerError
-
     try:
         return {record.id for record in ledger.open_records() if record.id in names and record.is_kept}
-    except LedgerError:
+    except Exception:  # noqa: BLE001 (then they are recovered with the others)
         return set()
 
 
