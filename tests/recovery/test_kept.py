@@ -83,9 +83,12 @@ async def test_what_was_seen_stopped_is_held_to_no_limit_when_it_is_started_agai
     await stranger.instances.stop(ids[0])
     assert await reaped(client) == []
     assert record(emulator, journal).ending == "stopped"
+    await stranger.instances.restart(ids[0])
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
 
 
-async def test_what_its_user_starts_again_is_held_to_no_limit(
+async def test_a_restart_by_a_client_of_the_ledger_ends_the_limit_at_once(
     client: Client, stranger: Client, emulator: FaultyEmulator
 ) -> None:
     ids = await strays(stranger, 1)
