@@ -15,7 +15,16 @@ from .errors import InferleaseError, NotFoundError
 from .ledger import Intent, StartRecord
 from .objects import InstanceState
 
-__all__ = ["Sighting", "baseline", "is_same", "may_come_from", "sight"]
+__all__ = ["Baseline", "Sighting", "baseline", "is_same", "may_come_from", "sight"]
+
+
+@frozen
+class Baseline:
+    """Which instances there are before a start; the attributes are those of its `Intent`."""
+
+    ids: frozenset[str]
+    foreign: frozenset[str]
+    unclaimed: frozenset[str]
 
 
 @frozen
@@ -45,10 +54,8 @@ class Sighting:
         return self.is_exclusive and not self.fitting and not self.doubtful
 
 
-async def baseline(
-    lookup: Lookup, ledger: AsyncLedger, exclusive: bool | None
-) -> tuple[frozenset[str], frozenset[str]]:
-    """Ids of all instances that there are, and of those which are live and unknown to the ledger."""
+async def baseline(lookup: Lookup, ledger: AsyncLedger, exclusive: bool | None) -> Baseline:
+    """All instances that there are, and that this client has seen before other starts."""
     listing = await lookup.list()
     if exclusive is None and ledger.seen is None:
         # A list may lack an instance: whether the account has others is not decided on a single one.
@@ -58,22 +65,21 @@ async def baseline(
         listing.invalid.extend(again.invalid)
     ids = _ids(listing)
     ledger.seen = ids if ledger.seen is None else ledger.seen | ids
-    unresolved = await _unresolved(ledger)
+    unresolved = [record for record in await _lost(ledger) if is_unresolved(record)]
     known = await ledger.known(ids)
-    foreign = {bad.id for bad in listing.invalid if bad.id is not None and bad.id not in known}
-    foreign |= {
-        state.instance_id
-        for state in listing
-        if not state.is_stopped and state.instance_id not in known and not may_come_from(unresolved, state)
-    }
+    live = [state for state in listing if not state.is_stopped and state.instance_id not in known]
+    unclaimed = {state.instance_id for state in live if _is_explained(unresolved, state)}
+    foreign = {state.instance_id for state in live} - unclaimed
+    foreign |= {bad.id for bad in listing.invalid if bad.id is not None and bad.id not in known}
     ledger.is_alone = ledger.is_alone and not foreign
-    return frozenset(ledger.seen), frozenset(foreign)
+    return Baseline(frozenset(ledger.seen), frozenset(foreign), frozenset(unclaimed))
 
 
 async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Listing[InstanceState]) -> Sighting:
     """What a list of the account shows of a start. Raises LedgerError."""
     # In this order, after the list was read: what a start has made is either claimed by now, or its start is known.
-    unresolved = await _unresolved(ledger)
+    lost = await _lost(ledger)
+    unresolved = [record for record in lost if is_unresolved(record)]
     known = await ledger.known(_ids(listing))
     others = [record for record in unresolved if not is_same(record, intent)]
     fitting: list[InstanceState] = []
@@ -83,8 +89,8 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
     for listed in listing:
         if listed.is_stopped or listed.instance_id in known:
             continue
-        if listed.instance_id in intent.baseline:
-            ledger.is_alone = ledger.is_alone and may_come_from(unresolved, listed)
+        if listed.instance_id in intent.baseline and not _is_left_to(intent, lost, listed):
+            ledger.is_alone = ledger.is_alone and _is_explained(unresolved, listed)
             continue
         try:
             state = await _whole(lookup, intent, listed)
@@ -107,17 +113,18 @@ async def sight(lookup: Lookup, ledger: AsyncLedger, intent: Intent, listing: Li
         tuple(fitting),
         tuple(doubtful),
         is_exclusive,
-        tuple(record for record in await _unresolved(ledger, intent) if is_same(record, intent)),
+        # This start itself, if it is open in the ledger, however late it is.
+        tuple(
+            record
+            for record in await ledger.open_records()
+            if is_same(record, intent) and (is_unresolved(record) or record.intent.journal == intent.journal)
+        ),
     )
 
 
-async def _unresolved(ledger: AsyncLedger, own: Intent | None = None) -> list[StartRecord]:
-    """The starts whose window is open; `own`, if it is open in the ledger, however late it is."""
-    return [
-        record
-        for record in await ledger.open_records()
-        if is_unresolved(record) or (own is not None and record.intent.journal == own.journal)
-    ]
+async def _lost(ledger: AsyncLedger) -> list[StartRecord]:
+    """The open starts of which no instance is known, however late it is for one."""
+    return [record for record in await ledger.open_records() if record.instance_id is None]
 
 
 def is_same(record: StartRecord, intent: Intent) -> bool:
@@ -142,3 +149,17 @@ def may_come_from(records: Iterable[StartRecord], state: InstanceState) -> bool:
         state.instance_id not in record.intent.baseline and is_of_spec(record.intent.spec, state.instance_args)
         for record in records
     )
+
+
+def _is_explained(records: Iterable[StartRecord], state: InstanceState) -> bool:
+    """Whether an instance may be accounted for by one of these starts: it has made it, or it is left to it."""
+    records = list(records)
+    return may_come_from(records, state) or any(state.instance_id in record.intent.unclaimed for record in records)
+
+
+def _is_left_to(intent: Intent, lost: Iterable[StartRecord], state: InstanceState) -> bool:
+    """Whether it was there before, and the start that has made it can only have taken a later one for it.
+
+    A list may lack an instance, or have it in a form that can't be read, while a later one of the same spec is there.
+    """
+    return state.instance_id in intent.unclaimed and not may_come_from(lost, state)

@@ -149,7 +149,7 @@ class Core:
                 leased |= {
                     state.instance_id
                     for state in states
-                    if state.instance_id not in record.intent.baseline
+                    if state.instance_id not in record.intent.baseline - record.intent.unclaimed
                     and may_fit(record.intent.args, state.instance_args)
                 }
         return leased

@@ -88,6 +88,7 @@ def intent_line(intent: Intent) -> bytes:
         kind=intent.kind,
         baseline=sorted(intent.baseline),
         foreign=sorted(intent.foreign),
+        unclaimed=sorted(intent.unclaimed),
         exclusive=intent.exclusive,
         settle_time=intent.settle_time,
         late_window=intent.late_window,
@@ -218,6 +219,7 @@ def _intent(line: Line) -> Intent:
         at=_time(line, "at"),
         label=_may_be(line, "label", _text),
         price=_price(line),
+        unclaimed=_ids(line, "unclaimed") if "unclaimed" in line else frozenset(),
     )
 
 

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from . import _protocol, _requests
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
-from ._candidates import baseline
+from ._candidates import Baseline, baseline
 from ._capacity import Capacity, none_available
 from ._exchange import Exchange, Look
 from ._late import LateStarts
@@ -174,17 +174,17 @@ class Starter:
         """Ask for the start, once: what was started, `None` if that is not known."""
         lock = await order.prepare(self.ledger.acquire(spec, patience=_LOCK_PATIENCE))
         try:
-            known, foreign = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
+            before = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
             listed = time.monotonic()
             watch = await order.prepare(self.guard.ready(order.guard))
             if time.monotonic() - listed > _BASELINE_AGE:
-                known, foreign = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
-            journal = await self.ledger.begin(self._intent(order, spec, known, foreign), watch)
+                before = await order.prepare(baseline(self.lookup, self.ledger, self.rules.exclusive))
+            journal = await self.ledger.begin(self._intent(order, spec, before), watch)
             settled = await self._sent(order, journal)
             instance_id = _answered_id(settled)
             is_ours = (
                 _requests.is_valid_id(instance_id)
-                and instance_id not in known
+                and instance_id not in before.ids
                 and await self._claim(journal, instance_id)
             )
         finally:
@@ -198,13 +198,14 @@ class Starter:
             raise await self._refused(order.args, settled)
         return journal, settled, None
 
-    def _intent(self, order: Order, spec: str, known: frozenset[str], foreign: frozenset[str]) -> Intent:
+    def _intent(self, order: Order, spec: str, before: Baseline) -> Intent:
         return Intent(
             spec=spec,
             args=order.args,
             kind=order.kind,
-            baseline=known,
-            foreign=foreign,
+            baseline=before.ids,
+            foreign=before.foreign,
+            unclaimed=before.unclaimed,
             # Whoever recovers it has not seen what this client has.
             exclusive=self.rules.exclusive if self.rules.exclusive is not None or self.ledger.is_alone else False,
             settle_time=self.rules.settle_time,

@@ -12,6 +12,7 @@ from inferlease import APIError, NotFoundError, ServerError, StartRefusedError
 from tests.emulator.support import until
 from tests.faults import MODEL, MODEL_ID, FaultyEmulator, edited, emulated
 from tests.processes import environment
+from tests.recovery.support import begun
 
 if TYPE_CHECKING:
     from inferlease import Client, Instance
@@ -290,6 +291,16 @@ async def test_one_whose_lease_does_not_know_it_yet_is_never_taken(client: Clien
     acquiring.cancel()
     with pytest.raises(asyncio.CancelledError):
         await acquiring
+
+
+@at_once
+async def test_one_that_is_left_to_an_unresolved_start_is_never_taken(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    there = await start(stranger)
+    unresolved = begun(emulator, baseline=frozenset({there}), unclaimed=frozenset({there}))
+    assert (await client.instances.ensure(MODEL)).instance_id != there
+    unresolved.let_go()
 
 
 async def test_after_its_lease_a_stopped_one_may_be_restarted(client: Client) -> None:

@@ -80,6 +80,26 @@ async def test_a_model_that_can_not_be_read_makes_no_other_spec(
     assert emulator.books().still_billed == []
 
 
+@connected(exclusive=True, settle_time=0.1)
+@pytest.mark.parametrize("kind", ["absent_item", "bad_item"])
+async def test_where_a_start_takes_a_later_instance_its_own_is_not_lost(
+    client: Client, emulator: FaultyEmulator, kind: str
+) -> None:
+    emulator.fault("start", lost=True)
+    with emulator.hold("list", "before", skip=1) as look, emulator.hold("start", "unanswered", skip=1) as answer:
+        starting = asyncio.create_task(client.instances.start(MODEL))
+        await look.arrived_async()
+        later = asyncio.create_task(client.instances.start(MODEL))
+        await answer.arrived_async()
+        emulator.inject(Fault(kind, "list"))
+        look.release()
+        first = await starting
+        emulator.mend()
+    ids = [first.instance_id, (await later).instance_id]
+    assert ids == list(reversed(emulator.books().instances))
+    assert posts(emulator) == 2
+
+
 @connected(settle_time=0.1)
 async def test_a_foreign_instance_that_one_list_lacks_is_not_taken(
     client: Client, emulator: FaultyEmulator, stranger: Client

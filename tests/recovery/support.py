@@ -88,6 +88,16 @@ async def strays(client: Client, count: int, **arguments: Any) -> list[str]:
     return [(await client.instances.start(MODEL, **arguments)).instance_id for _ in range(count)]
 
 
+async def verdicts(client: Client) -> list[tuple[str, str | None]]:
+    """What a reap would find: whose it is, and its id."""
+    return [(orphan.verdict, orphan.instance_id) for orphan in await client.leases.orphans()]
+
+
+async def reaped(client: Client, *named: str) -> list[str | None]:
+    """The ids of what a reap has stopped."""
+    return [orphan.instance_id for orphan in await client.leases.reap(*named)]
+
+
 @off_the_loop
 def locked(emulator: Emulator, spec: str) -> SpecLock:
     """The lock of a spec, as a start has it that waits for its answer."""

@@ -10,26 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inferlease import InvalidArgumentError, OutcomeUnknownError, _recovery
-from inferlease._requests import start_arguments
 from inferlease.ledger import now
 from inferlease.pricing import Price
 from tests.emulator.support import until
 from tests.faults import MODEL, FaultyEmulator, edited, emulated
-from tests.recovery.support import begun, known, left, locked, record, strays
+from tests.recovery.support import left, reaped, record, strays, verdicts
 
 if TYPE_CHECKING:
     from inferlease import Client
     from tests.worlds import Api
 
 pytestmark = pytest.mark.asyncio
-
-
-async def verdicts(client: Client) -> list[tuple[str, str | None]]:
-    return [(orphan.verdict, orphan.instance_id) for orphan in await client.leases.orphans()]
-
-
-async def reaped(client: Client, *named: str) -> list[str | None]:
-    return [orphan.instance_id for orphan in await client.leases.reap(*named)]
 
 
 class TestList:
@@ -201,158 +192,6 @@ class TestNotOurs:
             await other.instances.start(MODEL)
         assert await reaped(client) == []
         assert len(emulator.books().still_billed) == 1
-
-
-class TestLostAnswer:
-    async def test_exclusive_what_fits_is_stopped(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        journal = left(emulator)
-        ids = await strays(stranger, 1)
-        assert await verdicts(client) == [("ours", ids[0])]
-        assert await reaped(client) == ids
-        assert record(emulator, journal).ending == "stopped"
-        assert not emulator.books().instances[ids[0]].deleted
-
-    async def test_exclusive_each_of_several_is_told_once(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        for _ in range(2):
-            left(emulator)
-        ids = await strays(stranger, 2)
-        assert sorted(await verdicts(client)) == sorted(("ours", each) for each in ids)
-        assert sorted(map(str, await reaped(client))) == sorted(ids)
-
-    async def test_exclusive_more_than_were_started_are_only_possible(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        left(emulator)
-        ids = await strays(stranger, 2)
-        assert sorted(await verdicts(client)) == sorted(("possible", each) for each in ids)
-        assert await reaped(client) == []
-        assert emulator.books().still_billed == ids
-
-    async def test_what_a_living_start_may_have_made_is_left_to_it(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        left(emulator)
-        living = begun(emulator)
-        await strays(stranger, 1)
-        assert await verdicts(client) == [("unresolved", None)]
-        assert await reaped(client) == []
-        living.let_go()
-
-    async def test_beside_steady_starts_what_they_can_t_have_made_is_stopped(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        left(emulator)
-        ids = await strays(stranger, 1)
-        living = begun(emulator, baseline=frozenset(ids))
-        lock = locked(emulator, living.intent.spec)
-        assert await reaped(client) == ids
-        lock.release()
-        living.let_go()
-
-    @pytest.mark.parametrize("exclusive", [None, False])
-    async def test_beside_foreign_instances_it_is_possible_and_left(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator, exclusive: bool | None
-    ) -> None:
-        left(emulator, exclusive=exclusive, foreign=frozenset({"instance-foreign"}))
-        ids = await strays(stranger, 1)
-        (orphan,) = await client.leases.orphans()
-        assert (orphan.verdict, orphan.instance_id, orphan.price) == ("possible", ids[0], Price(1.2, "EUR"))
-        assert await reaped(client) == []
-        assert emulator.books().still_billed == ids
-
-    async def test_what_is_possible_is_stopped_when_it_is_named(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        journal = left(emulator, exclusive=False)
-        ids = await strays(stranger, 2)
-        assert await reaped(client, ids[1]) == [ids[1]]
-        assert emulator.books().still_billed == [ids[0]]
-        assert record(emulator, journal).ending == "stopped"
-
-    async def test_all_that_is_named_is_stopped(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        left(emulator, exclusive=False)
-        ids = await strays(stranger, 2)
-        assert sorted(map(str, await reaped(client, *ids))) == sorted(ids)
-        assert emulator.books().still_billed == []
-
-    async def test_what_has_other_arguments_is_neither(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        left(emulator, args=start_arguments(MODEL, num_workers=1))
-        ids = await strays(stranger, 1, num_workers=2)
-        assert await verdicts(client) == [("unresolved", None)]
-        assert await reaped(client) == []
-        assert emulator.books().still_billed == ids
-
-    async def test_it_is_waited_for_until_the_settle_time(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        left(emulator, settle_time=60.0)
-        reaping = asyncio.create_task(reaped(client))
-        while len(emulator.asked("list")) < 2:  # noqa: ASYNC110 - nothing tells of the looks
-            await asyncio.sleep(0.01)
-        ids = await strays(stranger, 1)
-        assert await reaping == ids
-        assert emulator.books().still_billed == []
-
-    async def test_after_that_it_stays_unresolved(self, client: Client, emulator: FaultyEmulator) -> None:
-        journal = left(emulator, ago=5.0)
-        assert await reaped(client) == []
-        (orphan,) = await client.leases.orphans()
-        assert (orphan.verdict, orphan.until) == ("unresolved", record(emulator, journal).began + timedelta(minutes=10))
-        assert record(emulator, journal).ending is None
-
-    async def test_what_shows_within_the_late_window_is_stopped(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        left(emulator, ago=500.0)
-        ids = await strays(stranger, 1)
-        assert await reaped(client) == ids
-
-    @pytest.mark.fault(85)
-    async def test_what_shows_after_it_is_never_claimed_but_possible(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        journal = left(emulator, ago=601.0)
-        ids = await strays(stranger, 1)
-        assert await verdicts(client) == [("possible", ids[0])]
-        assert await reaped(client) == []
-        assert emulator.books().still_billed == ids
-        assert known(emulator, ids) == set()
-        assert record(emulator, journal).ending is None
-
-    async def test_with_nothing_after_it_the_start_is_over(self, client: Client, emulator: FaultyEmulator) -> None:
-        journal = left(emulator, ago=601.0)
-        assert await verdicts(client) == []
-        assert record(emulator, journal).ending == "not found"
-
-    async def test_a_list_with_an_item_that_is_nobody_s_ends_nothing(
-        self, client: Client, emulator: FaultyEmulator
-    ) -> None:
-        journal = left(emulator, ago=601.0)
-        emulator.fault("list", body={"instances": [{"instance_id": None}]})
-        assert await verdicts(client) == [("unresolved", None)]
-        assert record(emulator, journal).ending is None
-
-    async def test_an_item_that_can_t_be_read_is_possible(self, client: Client, emulator: FaultyEmulator) -> None:
-        left(emulator)
-        emulator.fault("list", body={"instances": [{"instance_id": "instance-garbled"}]})
-        assert await verdicts(client) == [("possible", "instance-garbled")]
-
-    async def test_while_another_start_of_it_is_made_nothing_is_decided(
-        self, client: Client, stranger: Client, emulator: FaultyEmulator
-    ) -> None:
-        journal = left(emulator)
-        await strays(stranger, 1)
-        lock = locked(emulator, record(emulator, journal).intent.spec)
-        assert await verdicts(client) == [("unresolved", None)]
-        lock.release()
 
 
 class TestNamed:

@@ -1,0 +1,215 @@
+"""Starts of ended processes whose answer was lost: which instances are theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferlease._requests import start_arguments
+from inferlease.pricing import Price
+from tests.faults import MODEL, FaultyEmulator
+from tests.recovery.support import begun, known, left, locked, reaped, record, strays, verdicts
+
+if TYPE_CHECKING:
+    from inferlease import Client
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_exclusive_what_fits_is_stopped(client: Client, stranger: Client, emulator: FaultyEmulator) -> None:
+    journal = left(emulator)
+    ids = await strays(stranger, 1)
+    assert await verdicts(client) == [("ours", ids[0])]
+    assert await reaped(client) == ids
+    assert record(emulator, journal).ending == "stopped"
+    assert not emulator.books().instances[ids[0]].deleted
+
+
+async def test_exclusive_each_of_several_is_told_once(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    for _ in range(2):
+        left(emulator)
+    ids = await strays(stranger, 2)
+    assert sorted(await verdicts(client)) == sorted(("ours", each) for each in ids)
+    assert sorted(map(str, await reaped(client))) == sorted(ids)
+
+
+async def test_exclusive_more_than_were_started_are_only_possible(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator)
+    ids = await strays(stranger, 2)
+    assert sorted(await verdicts(client)) == sorted(("possible", each) for each in ids)
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
+
+
+async def test_what_a_living_start_may_have_made_is_left_to_it(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator)
+    living = begun(emulator)
+    await strays(stranger, 1)
+    assert await verdicts(client) == [("unresolved", None)]
+    assert await reaped(client) == []
+    living.let_go()
+
+
+async def test_beside_steady_starts_what_they_can_t_have_made_is_stopped(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator)
+    ids = await strays(stranger, 1)
+    living = begun(emulator, baseline=frozenset(ids))
+    lock = locked(emulator, living.intent.spec)
+    assert await reaped(client) == ids
+    lock.release()
+    living.let_go()
+
+
+@pytest.mark.parametrize("exclusive", [None, False])
+async def test_beside_foreign_instances_it_is_possible_and_left(
+    client: Client, stranger: Client, emulator: FaultyEmulator, exclusive: bool | None
+) -> None:
+    left(emulator, exclusive=exclusive, foreign=frozenset({"instance-foreign"}))
+    ids = await strays(stranger, 1)
+    (orphan,) = await client.leases.orphans()
+    assert (orphan.verdict, orphan.instance_id, orphan.price) == ("possible", ids[0], Price(1.2, "EUR"))
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
+
+
+async def test_what_is_possible_is_stopped_when_it_is_named(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    journal = left(emulator, exclusive=False)
+    ids = await strays(stranger, 2)
+    assert await reaped(client, ids[1]) == [ids[1]]
+    assert emulator.books().still_billed == [ids[0]]
+    assert record(emulator, journal).ending == "stopped"
+
+
+async def test_all_that_is_named_is_stopped(client: Client, stranger: Client, emulator: FaultyEmulator) -> None:
+    left(emulator, exclusive=False)
+    ids = await strays(stranger, 2)
+    assert sorted(map(str, await reaped(client, *ids))) == sorted(ids)
+    assert emulator.books().still_billed == []
+
+
+async def test_what_has_other_arguments_is_neither(client: Client, stranger: Client, emulator: FaultyEmulator) -> None:
+    left(emulator, args=start_arguments(MODEL, num_workers=1))
+    ids = await strays(stranger, 1, num_workers=2)
+    assert await verdicts(client) == [("unresolved", None)]
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
+
+
+async def test_it_is_waited_for_until_the_settle_time(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator, settle_time=60.0)
+    reaping = asyncio.create_task(reaped(client))
+    while len(emulator.asked("list")) < 2:
+        await asyncio.sleep(0.01)
+    ids = await strays(stranger, 1)
+    assert await reaping == ids
+    assert emulator.books().still_billed == []
+
+
+async def test_after_that_it_stays_unresolved(client: Client, emulator: FaultyEmulator) -> None:
+    journal = left(emulator, ago=5.0)
+    assert await reaped(client) == []
+    (orphan,) = await client.leases.orphans()
+    assert (orphan.verdict, orphan.until) == ("unresolved", record(emulator, journal).began + timedelta(minutes=10))
+    assert record(emulator, journal).ending is None
+
+
+async def test_what_shows_within_the_late_window_is_stopped(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator, ago=500.0)
+    ids = await strays(stranger, 1)
+    assert await reaped(client) == ids
+
+
+@pytest.mark.fault(85)
+async def test_what_shows_after_it_is_never_claimed_but_possible(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    journal = left(emulator, ago=601.0)
+    ids = await strays(stranger, 1)
+    assert await verdicts(client) == [("possible", ids[0])]
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
+    assert known(emulator, ids) == set()
+    assert record(emulator, journal).ending is None
+
+
+async def test_with_nothing_after_it_the_start_is_over(client: Client, emulator: FaultyEmulator) -> None:
+    journal = left(emulator, ago=601.0)
+    assert await verdicts(client) == []
+    assert record(emulator, journal).ending == "not found"
+
+
+async def test_a_list_with_an_item_that_is_nobody_s_ends_nothing(client: Client, emulator: FaultyEmulator) -> None:
+    journal = left(emulator, ago=601.0)
+    emulator.fault("list", body={"instances": [{"instance_id": None}]})
+    assert await verdicts(client) == [("unresolved", None)]
+    assert record(emulator, journal).ending is None
+
+
+async def test_an_item_that_can_t_be_read_is_possible(client: Client, emulator: FaultyEmulator) -> None:
+    left(emulator)
+    emulator.fault("list", body={"instances": [{"instance_id": "instance-garbled"}]})
+    assert await verdicts(client) == [("possible", "instance-garbled")]
+
+
+async def test_while_another_start_of_it_is_made_nothing_is_decided(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    journal = left(emulator)
+    await strays(stranger, 1)
+    lock = locked(emulator, record(emulator, journal).intent.spec)
+    assert await verdicts(client) == [("unresolved", None)]
+    lock.release()
+
+
+# ---- what another start has taken a later one for ------------------------------------------------------
+
+
+async def test_what_its_own_start_has_taken_a_later_one_for_is_the_later_ones(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    earlier, later = await strays(stranger, 2)
+    left(emulator, later)
+    journal = left(emulator, baseline=frozenset({earlier}), unclaimed=frozenset({earlier}))
+    assert sorted(map(str, await reaped(client))) == sorted([earlier, later])
+    assert record(emulator, journal).ending == "stopped"
+
+
+async def test_what_another_start_may_have_made_after_all_is_not(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    """That one is too late to take it; whose it is nobody can prove."""
+    living = begun(emulator, ago=601.0)
+    ids = await strays(stranger, 1)
+    left(emulator, baseline=frozenset(ids), unclaimed=frozenset(ids))
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
+    living.let_go()
+
+
+async def test_what_is_left_to_a_start_makes_nobody_foreign(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    earlier, later = await strays(stranger, 2)
+    left(emulator, later)
+    living = begun(emulator, baseline=frozenset({earlier}), unclaimed=frozenset({earlier}))
+    await client.instances.start(MODEL)
+    intent = max(await client.leases.list(), key=lambda each: each.began).intent
+    assert (intent.exclusive, intent.foreign, intent.unclaimed) == (None, frozenset(), {earlier})
+    living.let_go()
