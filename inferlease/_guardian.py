@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from ._recovery import Reaped
+    from ._transport import Transport
     from .client import Client
     from .ledger import Ledger, StartRecord
 
@@ -33,9 +34,9 @@ READY = b"\n"
 
 # Seconds between two looks at who the parent is, where the system does not tell of its death.
 _LOOK_EVERY = 1.0
-# Seconds without success for which it goes on; for which it does at a server on this machine, such as an emulator,
+# Seconds without success for which it goes on; without any answer from a server on this machine, such as an emulator,
 # which has perhaps ended with the parent; and between two attempts at first and at most.
-_PERSISTENCE, _PERSISTENCE_HERE = 3600.0, 60.0
+_PERSISTENCE, _SILENCE_HERE = 3600.0, 60.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 20.0
 # Seconds by which the parent comes first where a limit is reached, and before which the client is loaded.
 _PRECEDENCE, _LOADING = 0.5, 2.0
@@ -284,11 +285,9 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
     """Stop the starts of these names, and look for those whose answer nobody lived to see."""
     import asyncio
 
-    is_here = _is_here(options)
-    persistence = _PERSISTENCE_HERE if is_here else _PERSISTENCE
-    until, pause = time.monotonic() + persistence, _SHORTEST_PAUSE
+    until, pause = time.monotonic() + _PERSISTENCE, _SHORTEST_PAUSE
     async with _client(options, ledger) as client:
-        while time.monotonic() < until:
+        while time.monotonic() < until and not _has_gone(client._core.exchange.transport):
             limits: list[float] = []
             with contextlib.suppress(Exception):  # there is nobody to tell, and the next look may fare better
                 reaped = await _reap(client, names)
@@ -297,20 +296,21 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
                     return
                 limits = _until_limits(left)
                 if not reaped.troubles:
-                    until = max(until, time.monotonic() + persistence)
-                if limits and not is_here:  # no outage is a reason to miss them
-                    until = max(until, time.monotonic() + persistence + max(limits))
+                    until = max(until, time.monotonic() + _PERSISTENCE)
+                if limits:  # no outage is a reason to miss them
+                    until = max(until, time.monotonic() + _PERSISTENCE + max(limits))
             await asyncio.sleep(min([pause, *limits]))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _is_here(options: Mapping[str, Any]) -> bool:
-    """Whether its server is on this machine."""
+def _has_gone(transport: Transport) -> bool:
+    """Whether it leads to a server on this machine that has long been silent."""
     from yarl import URL
 
     from ._transport import is_loopback
 
-    return is_loopback(URL(options["base_url"]))
+    is_silent = time.monotonic() - transport.answered_at > _SILENCE_HERE
+    return is_silent and is_loopback(URL(transport.base_url))
 
 
 def _client(options: Mapping[str, Any], ledger: Ledger) -> Client:

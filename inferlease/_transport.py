@@ -108,6 +108,7 @@ class Transport:
         self.ssl: Any = ssl
         self.closed = False
         self.finished = False  # closed, and what was under way on the keeper has ended too
+        self.answered_at = time.monotonic()  # when the last answer came, whatever it said; at first, when this was made
 
     @property
     def is_open(self) -> bool:
@@ -176,7 +177,9 @@ class Transport:
                     trace_request_ctx=progress,
                 ) as response,
             ):
-                return Answer(response.status, response.headers, await _read_capped(response))
+                answer = Answer(response.status, response.headers, await _read_capped(response))
+                self.answered_at = time.monotonic()
+                return answer
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch) as error:
             return NotSent(error, permanent=True)
         except aiohttp.ClientHttpProxyError as error:

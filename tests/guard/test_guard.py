@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -17,12 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferlease._guarded import told as told_of
-from inferlease._guardian import READY, Book, _ssl_context, listen, recover
-from inferlease._journal_lines import Claim, claim_line, intent_line
-from inferlease._requests import start_arguments
+from inferlease._guardian import READY, Book, _ssl_context, listen
 from inferlease.emulator import Fault
-from inferlease.ledger import Intent, now
-from tests.faults import MODEL, emulated
+from tests.faults import emulated
 from tests.guard.support import (
     LEASE,
     LINGERING,
@@ -275,23 +271,6 @@ except Exception as error:
         wait_for(lambda: emulator.books().starts)
         wait_for(lambda: not guards(parent.pid), SETTLE_TIME + PROMPT)
         assert is_stopped(emulator) == is_exclusive
-
-
-@pytest.mark.asyncio
-async def test_it_does_not_go_on_for_ever_where_its_server_has_gone_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inferlease._guardian._PERSISTENCE_HERE", 0.2)
-    monkeypatch.setattr("inferlease._recovery.RELEASE_TIMEOUT", 0.2)
-    args = start_arguments(MODEL)
-    intent = Intent("a spec", args, "lease", frozenset(), frozenset(), None, settle_time=1.0, late_window=600.0)
-    claim = Claim(intent.journal, "instance-1", True, now())
-    options = {"base_url": "http://127.0.0.1:1/v1", "client_id": "us", "client_secret": "secret", "timeout": 1.0}
-    options |= {"proxy": None, "ssl": None, "place": "memory", "account": "ours"}
-    book = Book()
-    book.note(json.dumps({"group": "0", "options": options}).encode())
-    text = (intent_line(intent) + claim_line(claim)).decode()
-    book.note(json.dumps({"journal": intent.journal, "group": "0", "text": text}).encode())
-    await recover(book)
-    assert book.open_names("0") == {intent.journal}
 
 
 # ---- when it dies or does not come up --------------------------------------------------------------------

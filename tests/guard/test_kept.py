@@ -10,17 +10,15 @@ import pytest
 
 from inferlease import _guardian
 from inferlease._guard_process import _Entry, _Side
-from inferlease._guardian import Book, Entry, _until_limits, recover
-from inferlease._journal_lines import Claim, claim_line, intent_line, keep_line
+from inferlease._guardian import _until_limits
+from inferlease._journal_lines import intent_line, keep_line
 from inferlease.ledger import Bounds, Intent, StartRecord, now
 from inferlease.objects import InstanceArgs
 from tests.faults import emulated
 from tests.guard.support import WAIT, guarded, guards, is_stopped, kill, ready, running, wait_for
 from tests.guard.test_suspended import LIMITS, SHORT_MINUTES, show_delay
-from tests.recovery.support import strays
 
 if TYPE_CHECKING:
-    from inferlease import Client
     from tests.faults import FaultyEmulator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at its guards through /proc")
@@ -129,37 +127,6 @@ def test_it_is_looked_at_when_its_limit_is_reached() -> None:
     bounds += [Bounds(limit_at=now() + timedelta(seconds=seconds)) for seconds in (-1, 1000)]
     (seconds,) = _until_limits([StartRecord(INTENT, "dead", bounds=each) for each in bounds])
     assert 900 < seconds <= 1000
-
-
-@pytest.mark.asyncio
-@emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("first_look", [True, False], ids=["after a look", "from the start"])
-async def test_an_outage_before_its_limit_is_no_reason_to_miss_that(
-    emulator: FaultyEmulator, stranger: Client, monkeypatch: pytest.MonkeyPatch, first_look: bool
-) -> None:
-    monkeypatch.setattr(_guardian, "_is_here", lambda _: False)
-    monkeypatch.setattr(_guardian, "_PERSISTENCE", 0.05)
-    (instance_id,) = await strays(stranger, 1)
-    bounds = Bounds(limit_at=now() + timedelta(seconds=2))
-    claim = Claim(INTENT.journal, instance_id, True, now())
-    text = intent_line(INTENT) + claim_line(claim) + keep_line(bounds, now())
-    book = Book()
-    book.groups["0"] = {
-        "base_url": emulator.base_url,
-        "client_id": "emulator",
-        "client_secret": "emulator",
-        "timeout": 1.0,
-        "proxy": None,
-        "ssl": None,
-        "place": "memory",
-        "account": "ours",
-    }
-    book.entries[INTENT.journal] = Entry("0", text.decode())
-    if first_look:
-        emulator.fault("get", edit=lambda body: body)
-    emulator.fault("get", 403, times=None)
-    await recover(book)
-    assert is_stopped(emulator)
 
 
 @emulated(seconds_per_step=0.0)

@@ -10,6 +10,7 @@ import pytest
 
 from inferlease._requests import start_arguments
 from inferlease.pricing import Price
+from tests.emulator.support import until
 from tests.faults import MODEL, FaultyEmulator
 from tests.recovery.support import begun, known, left, locked, reaped, record, strays, verdicts
 
@@ -113,8 +114,7 @@ async def test_it_is_waited_for_until_the_settle_time(
 ) -> None:
     left(emulator, settle_time=60.0)
     reaping = asyncio.create_task(reaped(client))
-    while len(emulator.asked("list")) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(emulator.asked("list")) >= 2)
     ids = await strays(stranger, 1)
     assert await reaping == ids
     assert emulator.books().still_billed == []
