@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
+from ._printing import printable
 from .errors import LedgerError
 from .ledger import Bounds, Ending, Facts, Intent, Journal, Ledger, LedgerPlace, SpecLock, StartRecord, in_order, now
 
@@ -24,6 +25,8 @@ log = logging.getLogger("inferlease")
 _LOCK_INTERVAL = 0.05
 # Seconds that the disk may take: so long a start or a release is held up by one that hangs.
 LONGEST = 15.0
+# Characters of a reason that are remembered.
+_REASON = 300
 
 
 class HeldLock:
@@ -175,11 +178,15 @@ class AsyncLedger:
         except LedgerError as error:
             log.debug("%s", error)
 
-    async def end(self, journal: Journal, how: Ending) -> None:
-        """Note how a start ended. That it can't be written is a warning: what it tells of is over."""
+    async def end(self, journal: Journal, how: Ending, reason: str | None = None) -> None:
+        """Note how a start ended, and why if it was refused.
+
+        That it can't be written is a warning: what it tells of is over.
+        """
         self._journals.discard(journal)
+        told = printable(reason, _REASON) if reason else None
         try:
-            await aside(lambda: journal.end(how))
+            await aside(lambda: journal.end(how, told))
         except LedgerError as error:
             log.warning("%s", error)
 
@@ -221,7 +228,7 @@ def is_unresolved(record: StartRecord) -> bool:
 def _refuse(journal: Journal) -> None:
     """What it tells of was given up, since it could not be noted in time."""
     with contextlib.suppress(LedgerError):
-        journal.end("refused")
+        journal.end("refused", "it could not be noted in time")
 
 
 def _let_go(journal: Journal | None) -> None:

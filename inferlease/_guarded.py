@@ -102,10 +102,10 @@ class GuardedJournal:
         self._journal.note(facts)
         self._more(facts_line(facts, now()))
 
-    def end(self, how: Ending) -> None:
+    def end(self, how: Ending, reason: str | None = None) -> None:
         """Note how it ended, and let go of it. Idempotent."""
         try:
-            self._journal.end(how)
+            self._journal.end(how, reason)
         finally:
             # Even if that could not be noted: what is handed over must not be stopped.
             side().over(self.intent.journal, end_line(how, now()).decode())

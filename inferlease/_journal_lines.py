@@ -60,6 +60,7 @@ class Contents:
         facts: What became known of it.
         ending: How it ended, if it did.
         ended_at: When.
+        reason: Why it was refused, if that was told.
     """
 
     intent: Intent
@@ -70,6 +71,7 @@ class Contents:
     facts: Facts = field(factory=Facts)
     ending: Ending | None = None
     ended_at: datetime | None = None
+    reason: str | None = None
 
 
 # Writing
@@ -119,8 +121,8 @@ def facts_line(facts: Facts, at: datetime) -> bytes:
     )
 
 
-def end_line(how: Ending, at: datetime) -> bytes:
-    return _line("end", at, how=how)
+def end_line(how: Ending, at: datetime, reason: str | None = None) -> bytes:
+    return _line("end", at, how=how, reason=reason)
 
 
 def _price_fields(price: Price | None) -> dict[str, object]:
@@ -192,7 +194,7 @@ def _continued(so_far: Contents, line: Line) -> Contents:
             return evolve(so_far, facts=_facts(line))
         case "end":
             how: Ending = _one_of(line, "how", get_args(Ending))
-            return evolve(so_far, ending=how, ended_at=at)
+            return evolve(so_far, ending=how, ended_at=at, reason=_may_be(line, "reason", _text))
         case _:
             raise GarbledError("it is of no kind that is known here")
 

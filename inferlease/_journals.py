@@ -283,6 +283,7 @@ class FolderLedger:
             ended_at=contents.ended_at,
             facts=contents.facts,
             bounds=contents.bounds,
+            reason=contents.reason,
         )
 
     def _move_to_history(self, path: Path) -> bool:
@@ -360,14 +361,14 @@ class FolderJournal:
             self._check_open()
             self._append(line)
 
-    def end(self, how: Ending) -> None:
+    def end(self, how: Ending, reason: str | None = None) -> None:
         """Note how it ended, and let go of it. Idempotent."""
         with self._writing("note an end"):
             if self._has_ended:
                 return
             self._check_open()
             try:
-                self._append(end_line(how, now()))
+                self._append(end_line(how, now(), reason))
             except OSError:
                 # On a full disk there still is room for a move, by which it counts as handed over.
                 if how != "handed over" or not self._ledger._move_to_history(self._file.path):

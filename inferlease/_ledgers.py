@@ -385,9 +385,9 @@ class PlacedJournal:
         """Note what became known of the instance."""
         self._journal.note(facts)
 
-    def end(self, how: Ending) -> None:
+    def end(self, how: Ending, reason: str | None = None) -> None:
         """Note how it ended, and let go of it. Idempotent."""
-        self._journal.end(how)
+        self._journal.end(how, reason)
 
     def let_go(self) -> None:
         """Own it no longer, without an end. Idempotent, never raises."""

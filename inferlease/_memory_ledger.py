@@ -110,12 +110,12 @@ class MemoryJournal:
         with at_rest:
             self._note(evolve(self._record(), facts=facts))
 
-    def end(self, how: Ending) -> None:
+    def end(self, how: Ending, reason: str | None = None) -> None:
         """Note how it ended, and let go of it. Idempotent."""
         with at_rest:
             record = self._record(may_have_ended=True)
             if record.ending is None:
-                self._note(evolve(record, owner="none", ending=how, ended_at=now()))
+                self._note(evolve(record, owner="none", ending=how, ended_at=now(), reason=reason))
 
     def let_go(self) -> None:
         """Own it no longer, without an end. Idempotent, never raises."""

@@ -194,7 +194,7 @@ class Starter:
             self.lookup.born(instance_id)
             return journal, settled, settled.value or await self._salvage(settled, instance_id)
         if settled.action not in (Action.DONE, Action.SALVAGE, Action.AMBIGUOUS):
-            await self.ledger.end(journal, "refused")
+            await self.ledger.end(journal, "refused", str(self.exchange.error(_requests.start(order.args), settled)))
             raise await self._refused(order.args, settled)
         return journal, settled, None
 
@@ -222,8 +222,10 @@ class Starter:
             if order.due is not None:
                 await self.guard.due(order.journals, order.due)
                 _require_wanted(order)
-        except BaseException:
-            await self.ledger.end(journal, "refused")
+        except BaseException as error:
+            # Of what is not ours nobody knows what it says.
+            said = str(error) if isinstance(error, InferleaseError) else type(error).__name__
+            await self.ledger.end(journal, "refused", said)
             raise
         request = _requests.start(order.args)
         try:

@@ -133,6 +133,7 @@ class StartRecord:
         claimed_at: When the id became known, in UTC.
         ending: How it ended: "stopped", "handed over", "refused" or "not found"; `None` while it is open.
         ended_at: When it ended, in UTC.
+        reason: Why it was refused, in one line; `None` where it was not, or nobody said why.
         facts: What became known of the instance.
     """
 
@@ -146,6 +147,7 @@ class StartRecord:
     ended_at: datetime | None = None
     facts: Facts = field(factory=Facts)
     bounds: Bounds = field(factory=Bounds)
+    reason: str | None = None
 
     @property
     def may_stay(self) -> bool:
@@ -203,8 +205,11 @@ class Journal(Protocol):
         """Note what became known of the instance; the last note counts. Raises LedgerError."""
         ...
 
-    def end(self, how: Ending) -> None:
-        """Note how it ended, and let go of it. Idempotent. Raises LedgerError."""
+    def end(self, how: Ending, reason: str | None = None) -> None:
+        """Note how it ended, and let go of it. Idempotent. Raises LedgerError.
+
+        `reason` says why it was refused, in one short line for people. A ledger may do without it.
+        """
         ...
 
     def let_go(self) -> None:

@@ -255,7 +255,22 @@ async def test_a_start_that_is_given_up_while_the_guard_is_told_of_its_limit_is_
     with pytest.raises(asyncio.CancelledError):
         await entering
     assert emulator.books().starts == 0
-    assert [record.ending for record in await client.leases.list()] == ["refused"]
+    (record,) = await client.leases.list()
+    assert (record.ending, "was given up before it was sent" in str(record.reason)) == ("refused", True)
+
+
+@pytest.mark.asyncio
+async def test_what_an_error_says_that_is_not_ours_is_not_remembered(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def due(*_: object) -> None:
+        raise RuntimeError("who knows what")
+
+    monkeypatch.setattr("inferlease._guard_process._Side.due", due)
+    with pytest.raises(RuntimeError, match="who knows what"):
+        await client.lease(MODEL, max_duration=1000).acquire()
+    (record,) = await client.leases.list()
+    assert (record.ending, record.reason) == ("refused", "RuntimeError")
 
 
 @pytest.mark.asyncio

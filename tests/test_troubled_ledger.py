@@ -91,6 +91,7 @@ async def test_a_start_that_a_disk_was_too_slow_to_note_is_not_sent_and_ends_as_
     over.set()
     while [record.ending for record in await client.leases.list()] != ["refused"]:  # noqa: ASYNC110 - another thread's
         await asyncio.sleep(0.01)
+    assert [record.reason for record in await client.leases.list()] == ["it could not be noted in time"]
     assert emulator.books().starts == 0
 
 

@@ -13,9 +13,10 @@ from inferlease.ledger import now
 from inferlease.money import duration
 from inferlease.pricing import hourly
 
-__all__ = ["TITLES", "Prices", "described", "prices", "row"]
+__all__ = ["BRIEF_TITLES", "TITLES", "Prices", "brief_age", "brief_row", "described", "prices", "row"]
 
 TITLES = ("instance", "state", "age", "at most", "hardware", "model")
+BRIEF_TITLES = ("instance", "state", "age", "at most", "model")
 
 
 @frozen
@@ -51,6 +52,24 @@ def row(state: InstanceState, known: Prices) -> tuple[str, ...]:
     )
 
 
+def brief_row(state: InstanceState, known: Prices) -> tuple[str, ...]:
+    """The cells below `BRIEF_TITLES`: of an instance that is not up yet only how far it is."""
+    instance_id, status, _, price, _, model = row(state, known)
+    brief_status = f"at {progress}" if (progress := _progress(state)) else status
+    return instance_id, brief_status, brief_age(state.instance_status.started_at), price, model
+
+
+def brief_age(when: datetime | None) -> str:
+    """How long ago, in at most three characters for the first 999 days."""
+    if when is None:
+        return "-"
+    seconds = max(int((now() - when).total_seconds()), 0)
+    for unit, length, longest in (("s", 1, 100), ("m", 60, 100), ("h", 3600, 48)):
+        if seconds < longest * length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds // 86400}d"
+
+
 def described(state: InstanceState, known: Prices) -> list[str]:
     """All that is known of an instance, a line each."""
     args, status = state.instance_args, state.instance_status
@@ -82,9 +101,12 @@ def _workers(state: InstanceState) -> Sequence[tuple[str, str]]:
 
 
 def _status(state: InstanceState) -> str:
-    status = printable(state.instance_status.status, 30)
+    return f"{printable(state.instance_status.status, 30)} {_progress(state)}".rstrip()
+
+
+def _progress(state: InstanceState) -> str:
     is_done = state.is_usable or state.is_stopped or state.progress is None
-    return status if is_done else f"{status} {state.progress:.0%}"
+    return "" if is_done else f"{state.progress:.0%}"
 
 
 def _number(value: int | None) -> str:

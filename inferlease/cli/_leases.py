@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import click
 
 from inferlease import Client, StartRecord
 from inferlease._printing import printable
 from inferlease.cli._client import ask
+from inferlease.cli._instances import brief_age
 from inferlease.cli._options import AGE, ids_only, in_json
 from inferlease.cli._output import Form, is_terminal, write_json, write_lines, write_rows, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
+from inferlease.money import Price, duration
 
 __all__ = ["command"]
 
@@ -28,8 +30,9 @@ def command(*, since: timedelta, form: Form) -> int:
     """List the leases and starts of this account that the ledger remembers, oldest first.
 
     Those that have not ended are always listed: "live" ones, and "orphaned" ones, whose process is gone
-    (`inferlease reap` deals with them). Of the others those that ended since then. Where stdout is no terminal, each
-    is a line with tabs: kind, began, state, ended, instance, model.
+    (`inferlease reap` deals with them). Of the others those that ended since then. Below one that was refused stands
+    why. Where stdout is no terminal, each is a line with tabs: kind, began, state, ended, instance, model, price per
+    hour at most, why it was refused.
     """
 
     async def tell(client: Client, terminal: Terminal) -> None:
@@ -48,13 +51,35 @@ def command(*, since: timedelta, form: Form) -> int:
 
 def _write(records: Sequence[StartRecord]) -> None:
     if not is_terminal():
-        write_rows([_row(record, "%Y-%m-%d %H:%M:%S") for record in records])
+        write_rows([_row(record) for record in records])
         return
-    rows = [_row(record, "%m-%d %H:%M") for record in records]
     write_table(
-        ("instance", "state", "began", "ended", "model"),
-        [(instance, state, began, ended, model) for _, began, state, ended, instance, model in rows],
+        ("instance", "state", "began", "lasted", "at most", "model"),
+        [_cells(record, _time(record.began, "%m-%d %H:%M"), _lasted(record)) for record in records],
         folds=("model",),
+        brief=(
+            ("instance", "state", "age", "at most", "model"),
+            [_cells(record, brief_age(record.began)) for record in records],
+        ),
+        below=[_reason(record) for record in records],
+    )
+
+
+def _row(record: StartRecord) -> tuple[str, ...]:
+    """All that there is to be told, for a program."""
+    instance_id, state, price, model = _cells(record)
+    began, ended = (_time(when, "%Y-%m-%d %H:%M:%S") for when in (record.began, _ended_at(record)))
+    return record.kind, began, state, ended, instance_id, model, price, _reason(record) or "-"
+
+
+def _cells(record: StartRecord, *times: str) -> tuple[str, ...]:
+    price = _price(record)
+    return (
+        record.instance_id or "-",
+        _state(record),
+        *times,
+        str(price) if price is not None else "-",
+        printable(record.args.hf_name, 100),
     )
 
 
@@ -62,21 +87,38 @@ def _state(record: StartRecord) -> str:
     return record.ending or ("kept" if record.may_stay else _OWNERS[record.owner])
 
 
-def _row(record: StartRecord, times: str) -> tuple[str, ...]:
+def _ended_at(record: StartRecord) -> datetime | None:
     # What was handed over runs on.
-    ended_at = None if record.ending == "handed over" else record.ended_at
-    return (
-        record.kind,
-        record.began.astimezone().strftime(times),
-        _state(record),
-        ended_at.astimezone().strftime(times) if ended_at is not None else "-",
-        record.instance_id or "-",
-        printable(record.args.hf_name, 100),
-    )
+    return None if record.ending == "handed over" else record.ended_at
+
+
+def _lasted(record: StartRecord) -> str:
+    """From its start to its end, or up to now."""
+    if record.ending == "handed over" or _is_nothing(record):
+        return "-"
+    return duration(max(((record.ended_at or now()) - record.began).total_seconds() // 1, 0))
+
+
+def _time(when: datetime | None, form: str) -> str:
+    return "-" if when is None else when.astimezone().strftime(form)
+
+
+def _price(record: StartRecord) -> Price | None:
+    """Per hour at most; none of what was never started."""
+    return None if _is_nothing(record) else record.facts.price or record.intent.price
+
+
+def _is_nothing(record: StartRecord) -> bool:
+    """Whether it came to no instance."""
+    return record.instance_id is None and record.ending is not None
+
+
+def _reason(record: StartRecord) -> str:
+    return printable(record.reason or "")
 
 
 def _object(record: StartRecord) -> dict[str, object]:
-    args = record.args
+    args, price = record.args, _price(record)
     return {
         "id": record.id,
         "kind": record.kind,
@@ -95,4 +137,7 @@ def _object(record: StartRecord) -> dict[str, object]:
         "claimed_at": record.claimed_at.isoformat() if record.claimed_at is not None else None,
         "ending": record.ending,
         "ended_at": record.ended_at.isoformat() if record.ended_at is not None else None,
+        "reason": record.reason,
+        "price_per_hour": price.amount if price is not None else None,
+        "currency": price.currency if price is not None else None,
     }

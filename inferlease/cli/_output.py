@@ -10,6 +10,7 @@ import stat
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Literal, NoReturn, TypeAlias
 
@@ -35,8 +36,13 @@ STDOUT_GONE = 141
 Form: TypeAlias = Literal["json", "ids"] | None
 """How an answer is to be written; `None` for a table or lines with tabs."""
 
-# Columns that a cell which may be broken needs to be read with ease, and those between two cells.
-_LEAST_WIDTH, _GAP = 16, 2
+Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Titles, and rows with a cell for each of them."""
+
+# Columns that a cell needs to be read with ease where it may be broken, or cut; and those between two cells.
+_LEAST_WIDTH, _LEAST_CUT, _GAP = 16, 10, 2
+# Columns of a terminal from which on nothing is shortened, even if a row takes two lines.
+_ROOMY = 120
 
 
 def write_json(value: object) -> None:
@@ -84,7 +90,14 @@ def write_rows(rows: Sequence[Sequence[str]]) -> None:
     write_lines(["\t".join(row) for row in rows])
 
 
-def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, folds: Collection[str] = ()) -> None:
+def write_table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    folds: Collection[str] = (),
+    brief: Table | None = None,
+    below: Sequence[str] = (),
+) -> None:
     """Write rows: at a terminal below their titles, else each in a line with tabs.
 
     Args:
@@ -92,20 +105,28 @@ def write_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, folds: 
         rows: A cell for each title.
         folds: Titles of the columns whose cells may be broken, or stand below their row where the terminal is narrow.
             All others stay whole, so that they can be copied.
+        brief: The same rows in fewer or shorter columns, for a narrow terminal on which they take two lines else.
+            There, what folds is cut where that is enough.
+        below: What stands below each row at a terminal.
     """
     if not is_terminal():
         write_rows(rows)
         return
     terminal = shutil.get_terminal_size().columns
-    natural = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    if brief is not None and terminal < _ROOMY and _width(_natural(titles, rows)) > terminal:
+        titles, rows = brief[0], _cut_rows(*brief, folds, terminal)
+    natural = _natural(titles, rows)
     wholes = [index for index, title in enumerate(titles) if title not in folds]
-    taken = sum(natural[index] for index in wholes)
-    if widths := _shared(natural, wholes, terminal - taken - _GAP * (len(titles) - 1)):
-        lines = [line for row in (titles, *rows) for line in _in_columns(row, widths)]
-    elif taken + _GAP * (len(wholes) - 1) <= terminal:
-        lines = [line for row in (titles, *rows) for line in _with_rest_below(row, natural, wholes, terminal)]
+    lay: Callable[[Sequence[str]], Iterator[str]]
+    if widths := _shared(natural, wholes, terminal, _LEAST_WIDTH):
+        lay = partial(_in_columns, widths=widths)
+    elif _width([natural[index] for index in wholes]) <= terminal:
+        lay = partial(_with_rest_below, natural=natural, wholes=wholes, terminal=terminal)
     else:
-        lines = [line for row in rows for line in _with_all_below(titles, row, terminal)]
+        lay, titles = partial(_with_all_below, titles=titles, terminal=terminal), ()
+    lines = [*lay(titles)] if titles else []
+    for row, more in zip(rows, below or [""] * len(rows), strict=True):
+        lines += [*lay(row), *_filled(more.split(), " ", terminal)]
     write_lines(lines)
 
 
@@ -124,15 +145,45 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
-def _shared(natural: Sequence[int], wholes: Sequence[int], room: int) -> list[int]:
-    """The columns' widths if those that fold share `room`; none if it is too little."""
-    widths, left = list(natural), room
+def _natural(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """The columns' widths if nothing is broken or cut."""
+    return [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+
+
+def _width(widths: Sequence[int]) -> int:
+    """The width of a line with columns of these widths."""
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _shared(natural: Sequence[int], wholes: Sequence[int], terminal: int, least: int) -> list[int]:
+    """The columns' widths if those that fold share what the others leave; none if one gets less than `least`."""
+    widths, left = list(natural), terminal - sum(natural[index] for index in wholes) - _GAP * (len(natural) - 1)
     folding = sorted(set(range(len(natural))) - set(wholes), key=lambda index: natural[index])
     for number, index in enumerate(folding):
         widths[index] = min(natural[index], left // (len(folding) - number))
         left -= widths[index]
-    is_enough = left >= 0 and all(widths[index] >= min(natural[index], _LEAST_WIDTH) for index in folding)
+    is_enough = left >= 0 and all(widths[index] >= min(natural[index], least) for index in folding)
     return widths if is_enough else []
+
+
+def _cut_rows(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], folds: Collection[str], terminal: int
+) -> Sequence[Sequence[str]]:
+    """The rows with what folds cut so that each fits in a line, as they are where that leaves too little."""
+    natural = _natural(titles, rows)
+    wholes = [index for index, title in enumerate(titles) if title not in folds]
+    widths = _shared(natural, wholes, terminal, _LEAST_CUT) or natural
+    return [[_cut(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+
+
+def _cut(text: str, width: int) -> str:
+    """`text` in so many columns: without what stands before its last slash, else without its middle too."""
+    name = text.rpartition("/")[2]
+    for shown in (text, f"…/{name}", name):
+        if len(shown) <= width:
+            return shown
+    head = width // 2
+    return f"{name[:head]}…{name[head + 1 - width :]}"
 
 
 def _in_columns(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
@@ -149,7 +200,7 @@ def _with_rest_below(row: Sequence[str], natural: Sequence[int], wholes: Sequenc
             yield from _filled(cell.split(), " ", terminal)
 
 
-def _with_all_below(titles: Sequence[str], row: Sequence[str], terminal: int) -> Iterator[str]:
+def _with_all_below(row: Sequence[str], titles: Sequence[str], terminal: int) -> Iterator[str]:
     yield row[0]
     told = ", ".join(f"{title} {cell}" for title, cell in zip(titles[1:], row[1:], strict=True) if cell != "-")
     yield from _filled(told.split(", "), ", ", terminal)

@@ -9,7 +9,7 @@ import click
 from inferlease import Client
 from inferlease._printing import printable
 from inferlease.cli._client import ask
-from inferlease.cli._instances import TITLES, prices, row
+from inferlease.cli._instances import BRIEF_TITLES, TITLES, brief_row, prices, row
 from inferlease.cli._options import ids_only, in_json
 from inferlease.cli._output import Form, write_json, write_lines, write_table
 from inferlease.cli._terminal import Terminal
@@ -25,7 +25,8 @@ def command(*, with_stopped: bool, form: Form) -> int:
     """List the instances of the account that are not stopped, whoever started them.
 
     Where stdout is no terminal, each is a line with tabs: instance, state, age, price, workers and hardware, model. One
-    that can't be read is listed as "unreadable", and the exit code is 1: it may be billed.
+    that can't be read is listed as "unreadable", and the exit code is 1: it may be billed. On a narrow terminal the
+    hardware and parts of the model's name are left out, and "at 40%" is one that is not up yet.
     """
 
     async def tell(client: Client, terminal: Terminal) -> int:
@@ -39,7 +40,9 @@ def command(*, with_stopped: bool, form: Form) -> int:
         elif shown or unreadable:
             rows = [row(instance, known) for instance in shown]
             rows += [(instance_id, "unreadable", "-", "-", "-", "-") for instance_id in unreadable]
-            write_table(TITLES, rows, folds=("model",))
+            brief = [brief_row(instance, known) for instance in shown]
+            brief += [(instance_id, "unreadable", "-", "-", "-") for instance_id in unreadable]
+            write_table(TITLES, rows, folds=("model",), brief=(BRIEF_TITLES, brief))
         else:
             none = "all are stopped, or there is none (see: inferlease ps --all)"
             terminal.tell("there is no instance" if with_stopped else none)

@@ -16,6 +16,8 @@ from tests.terminal import Terminal, at_terminal
 
 INFERLEASE = (sys.executable, "-m", "inferlease.cli")
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
+LONGEST_MODEL = "neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8"
+A_LONG_ID = "9a3f6c52-0b1d-4c7e-8f5a-2d6e7b8c9d01"
 SECONDS = 30.0
 
 

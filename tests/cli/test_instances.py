@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from inferlease import APIError, InferleaseError, _lookup
-from inferlease.cli import _rm, _upcoming
-from tests.cli.support import MODEL, Tool, ended, read_until
+from inferlease.cli import _instances, _rm, _upcoming
+from tests.cli.support import A_LONG_ID, LONGEST_MODEL, MODEL, Tool, ended, read_until
 from tests.faults import FaultyEmulator, edited, emulated, step
 
 if TYPE_CHECKING:
@@ -38,10 +40,37 @@ def rows(done: subprocess.CompletedProcess[str]) -> list[list[str]]:
 def test_ps_leaves_out_what_is_stopped(tool: Tool, account: Client) -> None:
     live = account.instances.start(MODEL, num_workers=2).wait_until_running().instance_id
     stopped = account.instances.start(MODEL).stop().instance_id
-    (row,) = rows(tool.run("ps"))
+    (row,) = rows(tool.run("ps", COLUMNS="40"))
     assert row[:2] + row[3:] == [live, "running", "2.40 EUR/h", "2 x NVIDIA_L4_1", MODEL]
     assert [row[:2] for row in rows(tool.run("ps", "-a"))] == [[live, "running"], [stopped, "stopped"]]
     assert tool.run("ps", "-q").stdout == f"{live}\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "row"),
+    [
+        (80, "at 20%  [0-9]{1,2}s +16.80 EUR/h  Meta-Lla…uct-FP8"),
+        (130, f"pending 20%  [0-9]{{1,2}} s +16.80 EUR/h  8 x NVIDIA_L40S_1  {LONGEST_MODEL}"),
+    ],
+)
+def test_ps_takes_one_line_for_each(
+    tool: Tool, emulator: FaultyEmulator, account: Client, columns: int, row: str
+) -> None:
+    account.instances.start(LONGEST_MODEL, hardware_type_id="NVIDIA_L40S_1", num_workers=8)
+    emulator.fault("list", edit=edited(instance_id=A_LONG_ID, status="pending", workers=[step(1)], base_url=None))
+    _, terminal = tool.show("ps", columns=columns)
+    (shown,) = [line.rstrip() for line in terminal.lines() if line.strip()][1:]
+    assert re.fullmatch(f"{A_LONG_ID}  {row}", shown), shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(-5, "0s"), (0, "0s"), (99, "99s"), (100, "1m"), (5999, "99m"), (6000, "1h"), (48 * 3600, "2d"), (10**8, "1157d")],
+)
+def test_a_brief_age_is_short(seconds: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    when = datetime(2026, 1, 2, tzinfo=UTC)
+    monkeypatch.setattr(_instances, "now", lambda: when + timedelta(seconds=seconds))
+    assert _instances.brief_age(when) == told
 
 
 def test_ps_overlooks_nothing_that_it_can_t_read(tool: Tool, emulator: FaultyEmulator, account: Client) -> None:
@@ -51,6 +80,8 @@ def test_ps_overlooks_nothing_that_it_can_t_read(tool: Tool, emulator: FaultyEmu
         done = tool.run("ps", *arguments)
         assert (done.returncode, done.stdout.startswith(printed)) == (1, True)
         assert done.stderr.startswith("warning: an item of a list cannot be read: instances[0].")
+    _, terminal = tool.show("ps", columns=40)
+    assert f"{instance.instance_id}\r\n  state unreadable" in terminal.shown
 
 
 def test_ps_goes_on_without_prices(tool: Tool, emulator: FaultyEmulator, account: Client) -> None:

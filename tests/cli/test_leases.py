@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
+from inferlease import StartRefusedError
+from inferlease._requests import start_arguments
 from inferlease.ledger import Bounds, now
-from tests.cli.support import MODEL, Tool
-from tests.recovery.support import left
+from inferlease.pricing import Price
+from tests.cli.support import A_LONG_ID, LONGEST_MODEL, MODEL, Tool
+from tests.recovery.support import begun, left
 
 if TYPE_CHECKING:
     from inferlease import Client
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
 
 KEYS = [
     "id", "kind", "model", "hardware_type_id", "context_length", "billing_interval", "num_workers", "instance_id",
-    "state", "owner", "is_kept", "limit_at", "min_balance", "began", "claimed_at", "ending", "ended_at",
+    "state", "owner", "is_kept", "limit_at", "min_balance", "began", "claimed_at", "ending", "ended_at", "reason",
+    "price_per_hour", "currency",
 ]  # fmt: skip
 
 
@@ -49,27 +54,46 @@ def test_an_object_has_all_that_is_known(tool: Tool, instance_id: str) -> None:
     assert list(found) == KEYS
     assert (found["model"], found["num_workers"], found["instance_id"]) == (MODEL, 2, instance_id)
     assert (found["kind"], found["owner"], found["ending"]) == ("start", "none", "handed over")
+    assert (found["reason"], found["price_per_hour"], found["currency"]) == (None, 2.4, "EUR")
 
 
 def test_in_a_pipe_each_is_a_line_with_tabs(tool: Tool, instance_id: str) -> None:
-    (line,) = tool.run("leases").stdout.splitlines()
-    assert line.split("\t")[::2] == ["start", "handed over", instance_id]
-    assert line.split("\t")[3] == "-", "it runs on"
-    assert line.endswith(f"\t{MODEL}")
+    (line,) = tool.run("leases", COLUMNS="40").stdout.splitlines()
+    assert line.split("\t")[::2] == ["start", "handed over", instance_id, "2.40 EUR/h"]
+    assert line.split("\t")[3::2] == ["-", MODEL, "-"], "it runs on"
 
 
 def test_at_a_terminal_it_is_a_table(tool: Tool, instance_id: str) -> None:
     terminal = tool.start_at_terminal("leases", COLUMNS="160")
     assert terminal.wait() == 0
     lines = [line.split() for line in terminal.lines() if line.strip()]
-    assert lines[0] == ["instance", "state", "began", "ended", "model"]
+    assert lines[0] == ["instance", "state", "began", "lasted", "at", "most", "model"]
     assert (lines[-1][0], lines[-1][-1]) == (instance_id, MODEL)
 
 
-def test_a_narrow_terminal_breaks_no_id(tool: Tool, instance_id: str) -> None:
-    terminal = tool.start_at_terminal("leases")
-    assert terminal.wait() == 0
-    assert instance_id in terminal.shown
+@pytest.mark.parametrize(
+    ("columns", "times", "model"),
+    [(80, "[0-9]{1,2}s", "Meta-…-FP8"), (160, "[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}  -", LONGEST_MODEL)],
+)
+def test_each_takes_one_line(tool: Tool, emulator: FaultyEmulator, columns: int, times: str, model: str) -> None:
+    journal = begun(emulator, kind="start", args=start_arguments(LONGEST_MODEL), price=Price(123.4, "EUR"))
+    journal.claim(A_LONG_ID, is_answered=True)
+    journal.end("handed over")
+    _, terminal = tool.show("leases", columns=columns)
+    (row,) = [line.rstrip() for line in terminal.lines() if line.strip()][1:]
+    assert re.fullmatch(f"{A_LONG_ID}  handed over  {times} +123.40 EUR/h  {model}", row), row
+
+
+def test_of_a_refused_one_the_reason_is_told(tool: Tool, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", 422, body={"message": "no such thing"}, handled=False)
+    with emulator.sync_client() as client, pytest.raises(StartRefusedError):
+        client.instances.start(MODEL)
+    reason = "POST /instances/start was answered 422: no such thing"
+    (found,) = listed(tool)
+    assert (found["ending"], found["reason"], found["price_per_hour"]) == ("refused", reason, None)
+    assert tool.run("leases").stdout.endswith(f"\t{MODEL}\t-\t{reason}\n")
+    _, terminal = tool.show("leases", columns=80)
+    assert [line.rstrip() for line in terminal.lines() if line.strip()][2:] == [f"  {reason}"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from tests.cli.support import MODEL, Tool
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
+    from typing import Any
 
     from tests.faults import FaultyEmulator
 
@@ -26,7 +28,14 @@ TITLES = ("id", "state", "model")
 ROWS = [("instance-1", "running", "org/a-model-with-a-long-name"), ("instance-2", "stopped", "-")]
 
 
-def shown(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def shown(
+    width: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    titles: Sequence[str] = TITLES,
+    rows: Sequence[Sequence[str]] = ROWS,
+    **options: Any,
+) -> list[str]:
     def size() -> os.terminal_size:
         import os
 
@@ -34,7 +43,7 @@ def shown(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
     monkeypatch.setattr(_output, "is_terminal", lambda: True)
     monkeypatch.setattr(shutil, "get_terminal_size", size)
-    _output.write_table(TITLES, ROWS, folds=("model",))
+    _output.write_table(titles, rows, folds=("model",), **options)
     return capsys.readouterr().out.splitlines()
 
 
@@ -84,6 +93,99 @@ def test_a_table_fits_and_breaks_no_id(
     width: int, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shown(width, monkeypatch, capsys) == lines
+
+
+AT_LENGTH = [(*ROWS[0][:2], "x" * 70, ROWS[0][2]), (*ROWS[1][:2], "y", "short")]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (
+            125,
+            [
+                f"id          state    {'hardware':<70}  model",
+                f"instance-1  running  {'x' * 70}  org/a-model-with-a-long-name",
+                f"instance-2  stopped  {'y':<70}  short",
+            ],
+        ),
+        (
+            120,
+            [
+                f"id          state    {'hardware':<70}  model",
+                f"instance-1  running  {'x' * 70}  org/a-model-with-a-long-",
+                f"{'':91}  name",
+                f"instance-2  stopped  {'y':<70}  short",
+            ],
+        ),
+        (
+            119,
+            [
+                "id          state    model",
+                "instance-1  running  org/a-model-with-a-long-name",
+                "instance-2  stopped  short",
+            ],
+        ),
+        (
+            47,
+            [
+                "id          state    model",
+                "instance-1  running  …/a-model-with-a-long-name",
+                "instance-2  stopped  short",
+            ],
+        ),
+        (
+            46,
+            [
+                "id          state    model",
+                "instance-1  running  a-model-with-a-long-name",
+                "instance-2  stopped  short",
+            ],
+        ),
+        (
+            31,
+            [
+                "id          state    model",
+                "instance-1  running  a-mod…name",
+                "instance-2  stopped  short",
+            ],
+        ),
+        (
+            30,
+            [
+                "id          state",
+                "  model",
+                "instance-1  running",
+                "  org/a-model-with-a-long-name",
+                "instance-2  stopped",
+                "  short",
+            ],
+        ),
+    ],
+)
+def test_a_brief_table_keeps_to_one_line_a_row_as_long_as_it_can(
+    width: int, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    titles, brief = ("id", "state", "hardware", "model"), [(*row[:2], row[3]) for row in AT_LENGTH]
+    assert shown(width, monkeypatch, capsys, titles, AT_LENGTH, brief=(TITLES, brief)) == lines
+
+
+def test_where_a_table_fits_nothing_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brief = (("id", "model"), [(row[0], row[2]) for row in ROWS])
+    assert shown(49, monkeypatch, capsys, brief=brief) == shown(49, monkeypatch, capsys)
+    assert shown(48, monkeypatch, capsys, brief=brief)[0] == "id          model"
+
+
+@pytest.mark.parametrize("width", [49, 40, 30, 15])
+def test_what_stands_below_a_row_is_wrapped(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = shown(width, monkeypatch, capsys)
+    second = next(index for index, line in enumerate(plain) if line.startswith("instance-2"))
+    plain[second:second] = ["  it was told", "  so"] if width == 15 else ["  it was told so"]
+    assert shown(width, monkeypatch, capsys, below=["it was told so", "it is off"]) == [*plain, "  it is off"]
 
 
 @pytest.mark.parametrize("verb", ["models", "hardware", "ps", "leases", "doctor", "costs", "quote"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from inferlease import LedgerError
+from inferlease._guarded import GuardedJournal
 from inferlease.ledger import Bounds, Ending, StartRecord, now
 from inferlease.objects import InstanceArgs
 from tests.ledger.support import an_intent, the_record
@@ -104,12 +105,20 @@ def test_an_end_is_remembered(ledger: Ledger, other: Ledger, how: Ending) -> Non
     assert other.known(["i"]) == {"i"}
 
 
+@pytest.mark.parametrize("is_guarded", [False, True], ids=["plain", "guarded"])
+def test_a_reason_is_remembered_with_the_end(ledger: Ledger, other: Ledger, is_guarded: bool) -> None:
+    journal = ledger.begin(an_intent())
+    watched = GuardedJournal(journal, is_carried=False) if is_guarded else journal
+    watched.end("refused", "\U0001f4b8: none left")
+    assert [record.reason for record in other.past_records()] == ["\U0001f4b8: none left"]
+
+
 def test_the_first_end_counts(ledger: Ledger) -> None:
     journal = ledger.begin(an_intent())
-    journal.end("refused")
-    journal.end("stopped")
+    journal.end("refused", "the first")
+    journal.end("stopped", "the second")
     journal.let_go()
-    assert [record.ending for record in ledger.past_records()] == ["refused"]
+    assert [(record.ending, record.reason) for record in ledger.past_records()] == [("refused", "the first")]
 
 
 def claim(journal: Journal) -> None:

@@ -344,8 +344,8 @@ def test_what_was_left_in_any_place_is_taken_over(tmp_path: Path, monkeypatch: p
     for record in records:
         journal = fresh.take_over(record)
         assert journal is not None
-        journal.end("stopped")
-    assert [record.intent.spec for record in fresh.past_records()] == ["state", "temporary", "memory"]
+        journal.end("refused", record.intent.spec)
+    assert [record.reason for record in fresh.past_records()] == ["state", "temporary", "memory"]
     assert fresh.open_records() == []
 
 

@@ -66,6 +66,14 @@ def test_a_last_line_that_was_torn_at_any_byte_was_never_written(
     assert caplog.messages == []
 
 
+def test_an_end_of_an_earlier_version_has_no_reason(kept: FolderLedger, lines: list[bytes]) -> None:
+    end = json.loads(lines.pop())
+    del end["reason"]
+    record = read(kept, b"".join(lines) + json.dumps(end).encode() + b"\n")
+    assert record is not None
+    assert (record.ending, record.reason) == (END, None)
+
+
 @pytest.mark.parametrize("torn", [b"\0" * 50, b"\0" * 50 + b"\n", b'\0\0\0"at": 1}\n', b"\xff\xfe\n", b"\n", b"\r\n"])
 def test_a_last_line_that_is_no_text_was_never_written(kept: FolderLedger, lines: list[bytes], torn: bytes) -> None:
     whole = b"".join(lines[:2])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from inferlease import InvalidArgumentError, OutcomeUnknownError, _recovery
+from inferlease import InvalidArgumentError, OutcomeUnknownError, PermissionDeniedError, StartRefusedError, _recovery
 from inferlease.ledger import now
 from inferlease.pricing import Price
 from tests.emulator.support import until
@@ -17,7 +17,7 @@ from tests.faults import MODEL, FaultyEmulator, edited, emulated
 from tests.recovery.support import left, reaped, record, strays, verdicts
 
 if TYPE_CHECKING:
-    from inferlease import Client
+    from inferlease import APIError, Client
     from tests.worlds import Api
 
 pytestmark = pytest.mark.asyncio
@@ -39,7 +39,30 @@ class TestList:
     async def test_a_plain_start_was_handed_over(self, client: Client) -> None:
         await client.instances.start(MODEL)
         (found,) = await client.leases.list()
-        assert (found.kind, found.ending) == ("start", "handed over")
+        assert (found.kind, found.ending, found.reason) == ("start", "handed over", None)
+
+    @pytest.mark.parametrize(("status", "error"), [(422, StartRefusedError), (403, PermissionDeniedError)])
+    async def test_of_a_refused_one_the_reason_is_told(
+        self, client: Client, emulator: FaultyEmulator, status: int, error: type[APIError]
+    ) -> None:
+        emulator.fault("start", status, body={"message": "no such thing"}, handled=False)
+        with pytest.raises(error):
+            await client.lease(MODEL).acquire()
+        (found,) = await client.leases.list()
+        assert found.ending == "refused"
+        assert found.reason == f"POST /instances/start was answered {status}: no such thing"
+
+    async def test_a_reason_is_one_short_line_without_a_secret(self, client: Client, emulator: FaultyEmulator) -> None:
+        await client.instances.list()
+        token = (emulator.asked("list")[0].authorization or "").removeprefix("Bearer ")
+        said = f"{token}\n\x1b[2J" + "\U0001fbf0\U000e0001" * 1000
+        emulator.fault("start", 422, body={"message": said}, handled=False)
+        with pytest.raises(StartRefusedError):
+            await client.instances.start(MODEL)
+        (found,) = await client.leases.list()
+        assert found.reason is not None
+        assert r"422: …\n\x1b[2J" in found.reason
+        assert (found.reason.isprintable(), len(found.reason) <= 301, token in found.reason) == (True, True, False)
 
     @pytest.mark.parametrize("zone", [UTC, None])
     async def test_what_ended_before_then_is_not(self, client: Client, zone: Any) -> None:

@@ -140,6 +140,7 @@ async def recovery(client: Client) -> None:
         assert_type(record.args, InstanceArgs)
         assert_type(record.instance_id, str | None)
         assert_type(record.ended_at, datetime | None)
+        assert_type(record.reason, str | None)
         if record.owner == "dead" and record.ending is None:
             print(record.id, record.kind, record.began, record.is_kept)
     for orphan in await client.leases.orphans():
