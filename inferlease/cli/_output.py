@@ -11,16 +11,18 @@ import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import zip_longest
-from typing import Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import click
 from click.exceptions import Exit
 
 __all__ = [
+    "DECIMALS",
     "STDOUT_GONE",
     "Form",
     "is_terminal",
     "reader_gone",
+    "rounded",
     "write_json",
     "write_line_of_json",
     "write_lines",
@@ -37,6 +39,23 @@ Form: TypeAlias = Literal["json", "ids"] | None
 
 # Columns that a cell which may be broken needs to be read with ease, and those between two cells.
 _LEAST_WIDTH, _GAP = 16, 2
+
+
+DECIMALS = 6
+"""Of an amount of money, where a program reads it."""
+
+
+def rounded(value: Any) -> Any:
+    """`value`, as JSON has it, without what fractions leave when they are added or multiplied."""
+    match value:
+        case float():
+            return round(value, DECIMALS)
+        case dict():
+            return {key: rounded(each) for key, each in value.items()}
+        case list():
+            return [rounded(each) for each in value]
+        case _:
+            return value
 
 
 def write_json(value: object) -> None:

@@ -14,17 +14,18 @@ from tests.faults import FaultyEmulator
 
 
 def test_what_run_was_given_as_a_label_is_summed_up(tool: Tool) -> None:
-    assert tool.run("run", MODEL, "--label", "=a", "--", "true").returncode == 0
+    assert tool.run("run", MODEL, "--label", "=a", "--num-workers", "3", "--", "true").returncode == 0
     done = tool.run("costs")
-    assert done.stdout == "=a\t1\t0.00\t0.02 EUR\n"
+    assert done.stdout == "=a\t1\t0.00\t0.06 EUR\n"
     total, said = done.stderr.splitlines()
-    assert total == "in all: 0.02 EUR"
+    assert total == "in all: 0.06 EUR"
     assert said.startswith("estimates: billed from the start call")
     (group,) = json.loads(tool.run("costs", "--by", "model", "--json").stdout)
     assert (group["name"], group["leases"], group["unknown"]) == (MODEL, 1, 0)
+    assert group["amounts"] == {"EUR": 0.06}, "a minute of three times 1.20 EUR/h is 0.05999999999999999 in fractions"
     names, values = csv.reader(io.StringIO(tool.run("costs", "--since", "1h", "--csv").stdout))
     assert names == ["label", "leases", "live", "seconds", "unknown_prices", "at_most", "currency"]
-    assert [*values[:3], *values[4:]] == ["'=a", "1", "0", "0", "0.020000", "EUR"]
+    assert [*values[:3], *values[4:]] == ["'=a", "1", "0", "0", "0.060000", "EUR"]
 
 
 def test_without_a_lease_there_is_nothing(tool: Tool) -> None:
