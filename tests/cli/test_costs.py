@@ -51,11 +51,11 @@ def test_what_is_no_age_is_wrong_usage(since: str, capsys: pytest.CaptureFixture
 def test_a_limit_ends_the_command_too(tool: Tool, emulator: FaultyEmulator) -> None:
     done = tool.run("run", MODEL, "--max-duration", "2", "--", "sleep", "600")
     assert done.returncode == 1
-    assert "reached max_duration=2 s after 2 s: it is stopped" in done.stderr
-    assert done.stderr.count("reached max_duration") == 1
+    assert "reached --max-duration=2 s after 2 s: it is stopped" in done.stderr
+    assert done.stderr.count("reached --max-duration") == 1
     assert emulator.books().still_billed == []
 
 
 def test_a_limit_of_nonsense_is_one_line(tool: Tool) -> None:
     done = tool.run("run", MODEL, "--max-cost", "-1", "--", "true")
-    assert (done.returncode, done.stderr) == (2, "error: max_cost=-1.0 is not an amount of money above 0\n")
+    assert (done.returncode, done.stderr) == (2, "error: --max-cost=-1.0 is not an amount of money above 0\n")
