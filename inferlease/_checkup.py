@@ -72,7 +72,9 @@ def _inference_key(core: Core) -> Check:
     try:
         core.probe.check()
     except ConfigurationError as error:
-        advice = "set INFERLEASE_INFERENCE_KEY: `run`, a probe and openai() do nothing without it"
+        advice = (
+            "set INFERLEASE_INFERENCE_KEY: without it nothing is asked of an instance, and `inferlease run` starts none"
+        )
         return Check("inference key", "failed", str(error), advice)
     return Check("inference key", "ok", "it is there; whether it is valid, only an instance can tell")
 

@@ -187,6 +187,12 @@ class _Side:
             entry = self._entries.get(name)
             return None if entry is None or not entry.is_open else entry.text is not None
 
+    def is_watching(self, name: str) -> bool:
+        """Whether there is a guard that stops what a journal has started should this process end now."""
+        with self._lock:
+            entry = self._entries.get(name)
+            return self._child is not None and entry is not None and entry.is_open
+
     def more(self, name: str, line: str) -> None:
         """What the guard can't read by itself."""
         with self._telling:

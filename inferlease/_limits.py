@@ -73,6 +73,11 @@ class TimedLimit:
     value: float
     seconds: float
 
+    @property
+    def source(self) -> str:
+        """Where it is set: the argument, or the variable of the environment if that is as low."""
+        return _source(self.name, self.value)
+
 
 def checked_limits(max_cost: float | None, max_duration: float | None, min_balance: float | None) -> Limits:
     """The limits of a lease: what is given, and no more than the environment allows.
@@ -113,6 +118,14 @@ def _variable(name: str) -> float | None:
     return value
 
 
+def _source(name: str, value: float) -> str:
+    variable = f"INFERLEASE_{name.upper()}"
+    with contextlib.suppress(ConfigurationError):  # it was changed meanwhile
+        if _variable(variable) == value:
+            return variable
+    return name
+
+
 def _lower(first: float | None, second: float | None) -> float | None:
     given = [value for value in (first, second) if value is not None]
     return min(given) if given else None
@@ -124,18 +137,19 @@ def timed(limits: Limits, args: InstanceArgs, price: Price | None) -> tuple[Time
     if limits.max_duration is not None:
         found.append(TimedLimit("max_duration", limits.max_duration, limits.max_duration))
     if limits.max_cost is not None:
+        given = f"{_source('max_cost', limits.max_cost)}={limits.max_cost:g}"
         if price is None:
             raise LeaseLimitError(
-                f"max_cost={limits.max_cost:g} can't be enforced, for the price of {printable(args.model_id, 120)} on "
+                f"{given} can't be enforced, for the price of {printable(args.model_id, 120)} on "
                 f"{printable(args.hardware_type_id or 'the default hardware', 80)} is unknown: nothing was started; "
-                "take max_duration, or no max_cost",
+                "set max_duration instead",
                 limit="max_cost",
                 value=limits.max_cost,
             )
         seconds = _affordable(limits.max_cost, price, args.billing_interval or DEFAULT_INTERVAL)
         if seconds <= 0:
             raise LeaseLimitError(
-                f"max_cost={limits.max_cost:g} {printable(price.currency, 10)} does not pay for one billing interval "
+                f"{given} {printable(price.currency, 10)} does not pay for one billing interval "
                 f"({args.billing_interval or DEFAULT_INTERVAL}) at {price}: nothing was started; raise it",
                 limit="max_cost",
                 value=limits.max_cost,
@@ -169,7 +183,7 @@ async def enforce(
             reached(exceeded(each, meter, name))
             return
         left = each.seconds - meter.seconds
-        log.warning("%s nears %s=%s: it is stopped in %.0f s", name()[0], each.name, _shown(each, meter), left)
+        log.warning("%s nears %s=%s: it is stopped in %.0f s", name()[0], each.source, _shown(each, meter), left)
 
 
 def exceeded(limit: TimedLimit, meter: Meter, name: Callable[[], tuple[str, str | None]]) -> LeaseLimitError:
@@ -178,8 +192,8 @@ def exceeded(limit: TimedLimit, meter: Meter, name: Callable[[], tuple[str, str 
     estimate = meter.estimate()
     cost = None if estimate is None else estimate.amount
     return LeaseLimitError(
-        f"{what} reached {limit.name}={_shown(limit, meter)} after {meter.seconds:.0f} s: it is stopped; "
-        f"to go on longer, raise {limit.name}",
+        f"{what} reached {limit.source}={_shown(limit, meter)} after {meter.seconds:.0f} s: it is stopped; "
+        f"to go on longer, raise {limit.source}",
         limit=limit.name,
         value=limit.value,
         reached=meter.seconds if limit.name == "max_duration" else cost,

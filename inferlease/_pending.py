@@ -381,7 +381,10 @@ class PendingStart:
         self._starter.lookup.own(claim.instance_id, self._meter_stop)
         try:
             state = await self._releaser.release(
-                claim.instance_id, delete=self._delete and claim.is_answered, timeout=self._release_timeout
+                claim.instance_id,
+                delete=self._delete and claim.is_answered,
+                timeout=self._release_timeout,
+                afterwards=lambda: self._starter.guard.afterwards(claim.journal),
             )
         except InferleaseError as error:
             log.warning("%s", error)

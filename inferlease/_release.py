@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from . import _requests
 from ._exchange import Decode, Exchange, Look
@@ -44,8 +45,13 @@ class Releaser:
         gone = Look(lambda: self._lookup.find(instance_id), lambda state: state is None)
         await self._exchange.change(request, _no_instance, gone)
 
-    async def release(self, instance_id: str, *, delete: bool, timeout: float) -> InstanceState | None:
+    async def release(
+        self, instance_id: str, *, delete: bool, timeout: float, afterwards: Callable[[], str] = str
+    ) -> InstanceState | None:
         """Stop, and go on until the stop was observed or `timeout` seconds are over; then delete, if time is left.
+
+        Args:
+            afterwards: What of it goes on once it has failed, as the end of a sentence.
 
         Returns:
             The stopped state, `None` if the instance is gone.
@@ -54,7 +60,7 @@ class Releaser:
             OutcomeUnknownError: No stop was observed. The message says how to stop the instance by hand.
         """
         deadline = time.monotonic() + timeout
-        stopped = await self._stop_observed(instance_id, deadline)
+        stopped = await self._stop_observed(instance_id, deadline, afterwards)
         if delete and stopped is not None:
             try:
                 async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
@@ -64,7 +70,9 @@ class Releaser:
                 log.warning("instance %s is stopped but could not be deleted: %s", instance_id, reason)
         return stopped
 
-    async def _stop_observed(self, instance_id: str, deadline: float) -> InstanceState | None:
+    async def _stop_observed(
+        self, instance_id: str, deadline: float, afterwards: Callable[[], str]
+    ) -> InstanceState | None:
         seen: InstanceState | None = None
         trouble: Exception | None = None
         while time.monotonic() < deadline:
@@ -85,7 +93,7 @@ class Releaser:
                 await asyncio.sleep(min(_PAUSE, max(deadline - time.monotonic(), 0)))
         raise OutcomeUnknownError(
             f"instance {instance_id} was not seen to stop and may still be billed; "
-            f"stop it with: inferlease stop {instance_id}{_last(seen, trouble)}",
+            f"stop it with: inferlease stop {instance_id}{afterwards()}{_last(seen, trouble)}",
             instance_id=instance_id,
             last_state=seen,
         ) from trouble

@@ -142,7 +142,7 @@ def start_choices(
         )
     chosen = tuple(checked_id(name, "hardware type id") for name in cast("Sequence[str]", given))
     if len(set(chosen)) < len(chosen):
-        raise InvalidArgumentError(f"hardware_type_id={hardware_type_id!r:.80} names a hardware type more than once")
+        raise InvalidArgumentError(f"hardware_type_id={','.join(chosen):.80} names a hardware type more than once")
     return tuple(evolve(args, hardware_type_id=name) for name in chosen)
 
 

@@ -72,6 +72,10 @@ class Guarding(Protocol):
         """Have what these have started stopped from this monotonic time on, though the process lives; `None`: never."""
         ...
 
+    def afterwards(self, journal: Journal) -> str:
+        """What becomes of an instance that the process could not stop, as the end of a sentence; "" for nothing."""
+        ...
+
 
 @frozen(eq=False, repr=False)
 class Starter:

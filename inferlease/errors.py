@@ -37,6 +37,8 @@ __all__ = [
 
 # How the message of a TransportError ends where nobody was reached.
 CHECK_ADDRESS = "; check the network and base_url"
+# How that of an OutcomeUnknownError goes on where a guard will stop what this process could not.
+GUARD_GOES_ON = "; once this process has ended, its guard goes on trying, unless the machine or container ends too"
 
 
 def _restore(cls: type[InferleaseError], args: tuple[Any, ...], fields: dict[str, Any]) -> InferleaseError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ._async_ledger import AsyncLedger, aside
 from ._exchange import Exchange
-from .errors import ConfigurationError, LedgerError
+from .errors import GUARD_GOES_ON, ConfigurationError, LedgerError
 from .ledger import Journal
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ class Guard:
         with contextlib.suppress(LedgerError):
             for journal in journals:
                 await aside(partial(side().due, journal.intent.journal, at))
+
+    def afterwards(self, journal: Journal) -> str:
+        """What becomes of an instance that this process could not stop, as the end of a sentence; "" for nothing."""
+        from ._guard_process import side
+
+        return GUARD_GOES_ON if side().is_watching(journal.intent.journal) else ""
 
     def _guarded(self, journal: Journal) -> GuardedJournal:
         from ._guarded import guarded

@@ -200,7 +200,7 @@ async def test_the_environment_limits_every_lease(
     lease = client.lease(MODEL, max_duration=1000)
     await lease.acquire()
     await stopped(emulator)
-    with pytest.raises(LeaseLimitError, match=r"max_duration=1 s"):
+    with pytest.raises(LeaseLimitError, match=r"MAX_DURATION=1 s .* raise INFERLEASE_MAX_DURATION"):
         await lease.release()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Literal, TypeAlias
 
+from inferlease.cli._wording import at_shell
 from inferlease.errors import (
     CHECK_ADDRESS,
     APIError,
@@ -12,6 +14,7 @@ from inferlease.errors import (
     ConfigurationError,
     DecodeError,
     InferleaseError,
+    InvalidArgumentError,
     NoCapacityError,
     NotFoundError,
     PaymentRequiredError,
@@ -45,8 +48,10 @@ def with_advice(error: InferleaseError, goal: Goal | None = None) -> str:
         goal: What a verb waited for that leaves the instance as it is; `None` where nothing is left to wait for.
     """
     advice = _advice(error, goal)
-    said = str(error).removesuffix(CHECK_ADDRESS)
-    return f"{said.rstrip('.')}; {advice}" if advice else str(error)
+    said = str(error).removesuffix(CHECK_ADDRESS) if advice else str(error)
+    if advice == _MODELS:
+        said = re.sub(r"^GET /models/(\S+) was answered 404\b.*", r"there is no model \1", said)
+    return at_shell(f"{said.rstrip('.')}; {advice}" if advice else said)
 
 
 def _advice(error: InferleaseError, goal: Goal | None) -> str:
@@ -54,8 +59,10 @@ def _advice(error: InferleaseError, goal: Goal | None) -> str:
         case AuthenticationError():
             return f"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and {_ADDRESS}"
         case ConfigurationError() if str(error).startswith("base_url") and "CORTECS_API_BASE_URL" in os.environ:
-            return "mend CORTECS_API_BASE_URL, or unset it"
+            return "mend it, or unset it"
         case StartRefusedError(status=404):
+            return _MODELS
+        case InvalidArgumentError() if str(error).startswith("not a model name"):
             return _MODELS
         case NotFoundError():
             return _of_unknown(error)

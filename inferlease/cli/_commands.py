@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 import inferlease
 from inferlease.cli._advice import with_advice
 from inferlease.cli._told import is_news
+from inferlease.cli._wording import at_shell
 from inferlease.errors import InferleaseError, InvalidArgumentError
 
 __all__ = ["invoke"]
@@ -116,7 +117,7 @@ def invoke(arguments: list[str]) -> int:
 
 
 def _notes(error: BaseException) -> list[str]:
-    return [note for note in getattr(error, "__notes__", []) if is_news(note)]
+    return [at_shell(note) for note in getattr(error, "__notes__", []) if is_news(note)]
 
 
 def _place(error: BaseException) -> str:

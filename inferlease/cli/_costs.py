@@ -13,7 +13,7 @@ import click
 from inferlease import Client, CostGroup, StartRecord
 from inferlease.cli._client import ask
 from inferlease.cli._options import AGE, in_json
-from inferlease.cli._output import write_json, write_lines, write_notes, write_table
+from inferlease.cli._output import DECIMALS, rounded, write_json, write_lines, write_notes, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
 from inferlease.money import ASSUMPTION, GroupBy, amount
@@ -37,7 +37,7 @@ def command(*, since: timedelta, by: GroupBy, form: Literal["json", "csv"] | Non
     async def tell(client: Client, terminal: Terminal) -> None:
         groups = await client.costs(since.total_seconds(), by)
         if form == "json":
-            write_json(client.converter.unstructure(groups))
+            write_json(rounded(client.converter.unstructure(groups)))
         elif form == "csv":
             write_lines(_csv(groups, by))
         else:
@@ -54,7 +54,7 @@ def _csv(groups: Sequence[CostGroup], by: GroupBy) -> list[str]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([by, "leases", "live", "seconds", "unknown_prices", "at_most", "currency"])
     for group in groups:
-        costs = [(f"{value:.6f}", currency) for currency, value in sorted(group.amounts.items())]
+        costs = [(f"{value:.{DECIMALS}f}", currency) for currency, value in sorted(group.amounts.items())]
         for cost, currency in costs or [("", "")]:
             name = group.name or ""
             # What begins like a formula would be one in a spreadsheet.

@@ -19,11 +19,12 @@ from inferlease._printing import printable
 from inferlease.cli import _signals
 from inferlease.cli._chat import Answer, answers
 from inferlease.cli._emulator_process import EmulatorGoneError, RunningEmulator, emulator_process
-from inferlease.cli._leasing import LeaseArguments, leased
+from inferlease.cli._leasing import LeaseArguments, estimated, leased
 from inferlease.cli._options import SECONDS
 from inferlease.cli._output import STDOUT_GONE
 from inferlease.cli._prompts import read_prompts
 from inferlease.cli._terminal import Terminal
+from inferlease.cli._wording import hide_stop_hints, remember_model
 
 __all__ = ["command"]
 
@@ -35,7 +36,13 @@ _SHOWN = 5
 @click.argument(
     "source", metavar="[FILE|-]", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
-@click.option("--model", default="meta-llama/Llama-3.1-8B-Instruct", show_default=True, help="One that is emulated.")
+@click.option(
+    "--model",
+    default="meta-llama/Llama-3.1-8B-Instruct",
+    show_default=True,
+    callback=lambda _ctx, _param, name: remember_model(name),
+    help="One that is emulated.",
+)
 @click.option("--concurrency", type=click.IntRange(1, 1000), default=32, show_default=True, help="Requests at a time.")
 @click.option("--seconds-per-step", type=SECONDS, default=0.3, show_default=True, help="A start has five steps.")
 def command(*, source: str | None, model: str, concurrency: int, seconds_per_step: float) -> int:
@@ -49,7 +56,8 @@ def command(*, source: str | None, model: str, concurrency: int, seconds_per_ste
         raise click.ClickException("stdout is closed: there is nowhere to write the answers to")
     prompts = read_prompts(source)
     # Its instances are those of an emulator of its own: a command that stops them would go elsewhere.
-    terminal = Terminal(stop_hints=False)
+    hide_stop_hints()
+    terminal = Terminal()
     if terminal.is_interactive:
         terminal.show_log(logging.INFO)
     demo = _Demo(prompts, model, concurrency, terminal)
@@ -150,7 +158,7 @@ class _Demo:
         )
 
     def _tell_cost(self, receipt: Receipt) -> None:
-        self.terminal.tell(f"emulated, nothing is owed; estimated cost: {receipt}")
+        self.terminal.tell(f"emulated, nothing is owed; {estimated(receipt)}")
 
     async def _settle(self, emulator: RunningEmulator) -> str | None:
         """What is wrong by the emulator's books, in one line; `None` if nothing is still billed."""

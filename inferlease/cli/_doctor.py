@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import click
-from attrs import asdict
+from attrs import asdict, evolve
 
 from inferlease import Check, Client, ConfigurationError
 from inferlease.cli import _signals
 from inferlease.cli._options import in_json
 from inferlease.cli._output import Form, write_json, write_table
 from inferlease.cli._terminal import Terminal
+from inferlease.cli._wording import at_shell
 
 __all__ = ["command"]
 
@@ -29,7 +30,7 @@ def command(*, form: Form) -> int:
 async def _check(terminal: Terminal, form: Form) -> int:
     with terminal.bars() as bars:
         bars.waiting_for("checking")
-        checks = await _checks()
+        checks = [evolve(each, said=at_shell(each.said), advice=at_shell(each.advice)) for each in await _checks()]
     if form == "json":
         write_json([asdict(check) for check in checks])
     else:

@@ -30,9 +30,9 @@ def command(*, since: timedelta, form: Form) -> int:
     """List the leases and starts of this account that the ledger remembers, oldest first.
 
     Those that have not ended are always listed: "live" ones, and "orphaned" ones, whose process is gone
-    (`inferlease reap` deals with them). Of the others those that ended since then. Below one that was refused stands
-    why. Where stdout is no terminal, each is a line with tabs: kind, began, state, ended, instance, model, price per
-    hour at most, why it was refused.
+    (`inferlease reap` deals with them). Of the others those that ended since then. What was "handed over" is yours,
+    and may run or not: inferlease ps tells. Below one that was refused stands why. Where stdout is no terminal, each
+    is a line with tabs: kind, began, state, ended, instance, model, price per hour at most, why it was refused.
     """
 
     async def tell(client: Client, terminal: Terminal) -> None:

@@ -9,7 +9,7 @@ from typing import TypedDict
 from inferlease import Client, Instance, Receipt
 from inferlease.cli._terminal import Terminal
 
-__all__ = ["LeaseArguments", "leased"]
+__all__ = ["LeaseArguments", "estimated", "leased"]
 
 
 class LeaseArguments(TypedDict, total=False):
@@ -52,3 +52,9 @@ async def leased(
     finally:
         if lease.receipt is not None:
             tell(lease.receipt)
+
+
+def estimated(receipt: Receipt) -> str:
+    """What a lease came to, in one line. How it is counted stands in figures already, but for the price."""
+    assumed = "" if receipt.amount is None else "; assuming the listed price for each GPU"
+    return f"estimated cost: {receipt.brief()}{assumed}"

@@ -14,15 +14,20 @@ from inferlease.cli._terminal import Terminal
 __all__ = ["command"]
 
 
-@click.command("models")
+@click.command("models", context_settings={"allow_extra_args": True})
+@click.pass_context
 @in_json("A list of models with all that the server says.")
 @ids_only("Hugging Face names only, one a line.")
-def command(*, form: Form) -> int:
+def command(ctx: click.Context, *, form: Form) -> int:
     """List the models that can be served, and the hardware types that serve each.
 
     Needs no credentials. What a model costs: inferlease quote MODEL. Where stdout is no terminal, each is a line with
     tabs.
     """
+    if ctx.args:
+        raise click.UsageError(
+            f"it lists all models, and {ctx.args[0]!r:.100} names one: inferlease quote MODEL tells of it"
+        )
 
     async def tell(client: Client, _: Terminal) -> None:
         models = sorted(await client.models.list(), key=lambda model: model.hf_name.lower())

@@ -12,6 +12,7 @@ import click
 
 from inferlease._requests import MAX_SECONDS
 from inferlease.cli._completion import complete_hardware, complete_models
+from inferlease.cli._wording import remember_model
 
 __all__ = [
     "AGE",
@@ -37,6 +38,9 @@ class _Seconds(click.ParamType[float]):
     def __init__(self, *, may_be_zero: bool) -> None:
         self._may_be_zero = may_be_zero
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002 - click's signature
+        return "N[s|m|h|d|w]"
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         text = str(value)
         number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
@@ -54,6 +58,9 @@ class _Age(click.ParamType[timedelta]):
     """How long ago: a whole number and a unit."""
 
     name = "age"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002 - click's signature
+        return "N{s|m|h|d|w}"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
@@ -79,7 +86,9 @@ def ids_only(what: str = "Ids only, one a line.") -> Callable[[F], F]:
     return click.option("-q", "--quiet", "form", flag_value="ids", help=what)
 
 
-model_argument = click.argument("model", shell_complete=complete_models)
+model_argument = click.argument(
+    "model", shell_complete=complete_models, callback=lambda _ctx, _param, name: remember_model(name)
+)
 
 _SPEC = (
     click.option(
@@ -102,7 +111,7 @@ _SPEC = (
 
 _WAIT = (
     click.option(
-        "--timeout", type=POSITIVE_SECONDS, default=900.0, show_default=True, help="At most until it is usable."
+        "--timeout", type=POSITIVE_SECONDS, default="15m", show_default=True, help="At most until it is usable."
     ),
     click.option(
         "--stall-timeout", type=POSITIVE_SECONDS, help="At most without a step of any worker; by default no limit."

@@ -12,16 +12,18 @@ import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import zip_longest
-from typing import Literal, NoReturn, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import click
 from click.exceptions import Exit
 
 __all__ = [
+    "DECIMALS",
     "STDOUT_GONE",
     "Form",
     "is_terminal",
     "reader_gone",
+    "rounded",
     "write_json",
     "write_line_of_json",
     "write_lines",
@@ -43,6 +45,23 @@ Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
 _LEAST_WIDTH, _LEAST_CUT, _GAP = 16, 10, 2
 # Columns of a terminal from which on nothing is shortened, even if a row takes two lines.
 _ROOMY = 120
+
+
+DECIMALS = 6
+"""Of an amount of money, where a program reads it."""
+
+
+def rounded(value: Any) -> Any:
+    """`value`, as JSON has it, without what fractions leave when they are added or multiplied."""
+    match value:
+        case float():
+            return round(value, DECIMALS)
+        case dict():
+            return {key: rounded(each) for key, each in value.items()}
+        case list():
+            return [rounded(each) for each in value]
+        case _:
+            return value
 
 
 def write_json(value: object) -> None:

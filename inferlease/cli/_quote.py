@@ -8,8 +8,9 @@ from inferlease import Client
 from inferlease.cli._client import ask
 from inferlease.cli._completion import complete_hardware
 from inferlease.cli._options import POSITIVE_SECONDS, in_json, model_argument
-from inferlease.cli._output import Form, write_json, write_notes, write_table
+from inferlease.cli._output import Form, rounded, write_json, write_notes, write_table
 from inferlease.cli._terminal import Terminal
+from inferlease.cli._wording import at_shell
 
 __all__ = ["command"]
 
@@ -39,9 +40,9 @@ def command(
     async def tell(client: Client, terminal: Terminal) -> None:
         quote = await client.quote(model, hardware_type or None, num_workers, duration)
         if form == "json":
-            write_json(client.converter.unstructure(quote))
+            write_json(rounded(client.converter.unstructure(quote)))
         else:
             write_table(*quote.table())
-            write_notes(quote.notes(), terminal.say)
+            write_notes([at_shell(note) for note in quote.notes()], terminal.say)
 
     return ask(tell)

@@ -13,7 +13,7 @@ from inferlease.cli import _signals
 from inferlease.cli._advice import with_advice
 from inferlease.cli._completion import complete_live
 from inferlease.cli._options import ids_only, in_json
-from inferlease.cli._output import Form, is_terminal, write_json, write_lines, write_rows
+from inferlease.cli._output import Form, is_terminal, rounded, write_json, write_lines, write_rows
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._told import is_news
@@ -127,7 +127,7 @@ def _object(orphan: Orphan) -> dict[str, object]:
         "record": orphan.record,
         "model": orphan.args.hf_name,
         "began": orphan.began.isoformat(),
-        "price_per_hour": price.amount if price is not None else None,
+        "price_per_hour": rounded(price.amount) if price is not None else None,
         "currency": price.currency if price is not None else None,
         "until": orphan.until.isoformat() if orphan.until is not None else None,
         "stop_command": f"inferlease reap --yes {orphan.instance_id}" if orphan.instance_id is not None else None,

@@ -17,9 +17,7 @@ __all__ = ["command"]
 @click.command("rm")
 @id_arguments(complete_stopped)
 @click.option("-f", "--force", is_flag=True, help="Stop what is not stopped, and see it stopped, first.")
-@click.option(
-    "--timeout", type=POSITIVE_SECONDS, default=120.0, show_default=True, help="At most until one is stopped."
-)
+@click.option("--timeout", type=POSITIVE_SECONDS, default="2m", show_default=True, help="At most until one is stopped.")
 @yes_option
 def command(*, instance_ids: tuple[str, ...], force: bool, timeout: float, yes: bool) -> int:
     """Delete stopped instances.

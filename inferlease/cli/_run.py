@@ -18,7 +18,7 @@ from inferlease._probe import check_inference_url
 from inferlease.cli import _signals
 from inferlease.cli._advice import with_advice
 from inferlease.cli._completion import complete_files
-from inferlease.cli._leasing import LeaseArguments, leased
+from inferlease.cli._leasing import LeaseArguments, estimated, leased
 from inferlease.cli._options import POSITIVE_SECONDS, model_argument, spec_options, wait_options
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
@@ -43,7 +43,7 @@ _PATIENCE = 10.0
 @spec_options
 @wait_options
 @click.option(
-    "--release-timeout", type=POSITIVE_SECONDS, default=120.0, show_default=True, help="At most until it is stopped."
+    "--release-timeout", type=POSITIVE_SECONDS, default="2m", show_default=True, help="At most until it is stopped."
 )
 @click.option("--max-cost", type=float, help="Stop it before it costs more; by default no limit.")
 @click.option("--max-duration", type=POSITIVE_SECONDS, help="Stop it so long after the start; by default no limit.")
@@ -151,7 +151,7 @@ async def _lease_and_run(
     code: int | None = None
 
     def tell(receipt: Receipt) -> None:
-        terminal.say(f"estimated cost: {receipt}")
+        terminal.say(estimated(receipt))
 
     try:
         async with Client() as client, leased(client, model, arguments, terminal, tell) as instance:

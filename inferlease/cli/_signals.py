@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeAlias
 
 from inferlease.cli._told import is_news
+from inferlease.cli._wording import at_shell
 
 __all__ = ["Interrupts", "run", "run_reader"]
 
@@ -119,7 +120,7 @@ async def _run(
         if interrupts.first is None:
             raise
         for note in filter(is_news, getattr(error, "__notes__", [])):
-            say(f"error: {note}")
+            say(f"error: {at_shell(note)}")
         if not patient:
             os._exit(128 + interrupts.first)
         return 128 + interrupts.first

@@ -22,7 +22,7 @@ _PAUSE = 1.0  # seconds
 @click.command("stop")
 @id_arguments(complete_live)
 @click.option(
-    "--timeout", type=POSITIVE_SECONDS, default=120.0, show_default=True, help="At most until all are stopped."
+    "--timeout", type=POSITIVE_SECONDS, default="2m", show_default=True, help="At most until all are stopped."
 )
 @yes_option
 def command(*, instance_ids: tuple[str, ...], timeout: float, yes: bool) -> int:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -31,27 +30,22 @@ from inferlease._exchange import RETRIED
 from inferlease._printing import printable
 from inferlease._protocol import NOT_SENT
 from inferlease.cli._told import is_news
+from inferlease.cli._wording import at_shell
 from inferlease.errors import CHECK_ADDRESS
 
 __all__ = ["Terminal"]
 
-_STOP_HINT = re.compile(r"; stop it with: inferlease stop \S+(?=\))")
-
 
 class Terminal:
-    """stderr, and the warnings of the logger `inferlease` on it.
+    """stderr, and the warnings of the logger `inferlease` on it."""
 
-    Args:
-        stop_hints: Whether its lines may tell how to stop an instance by hand.
-    """
-
-    def __init__(self, *, stop_hints: bool = True) -> None:
+    def __init__(self) -> None:
         stream = sys.stderr
         self.is_interactive = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
         self._stream = _Unbreakable(stream)
         self._console = Console(file=cast(IO[str], self._stream), force_terminal=self.is_interactive, highlight=False)
         logger = logging.getLogger("inferlease")
-        logger.addHandler(_LogLines(self, stop_hints))
+        logger.addHandler(_LogLines(self))
         logger.propagate = False
         self.show_log(logging.WARNING)
 
@@ -176,10 +170,9 @@ class _Time(TimeElapsedColumn):
 
 
 class _LogLines(logging.Handler):
-    def __init__(self, terminal: Terminal, stop_hints: bool) -> None:
+    def __init__(self, terminal: Terminal) -> None:
         super().__init__()
         self._terminal = terminal
-        self._stop_hints = stop_hints
 
     def emit(self, record: logging.LogRecord) -> None:
         is_shown = record.levelno >= self._terminal.log_level
@@ -191,15 +184,13 @@ class _LogLines(logging.Handler):
 
     def _tell(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if not self._stop_hints:
-            text = _STOP_HINT.sub("", text)
         if record.levelno < logging.WARNING:
-            self._terminal.say(text)
+            self._terminal.say(at_shell(text))
         elif is_news(text):
             # A log line that is an exception and nothing else is about to be raised too, unless nobody listens.
             args = record.args if isinstance(record.args, tuple) else ()
             is_error = any(isinstance(arg, InferleaseError) and str(arg) == text for arg in args)
-            self._terminal.say(f"{'error' if is_error else 'warning'}: {text}")
+            self._terminal.say(f"{'error' if is_error else 'warning'}: {at_shell(text)}")
 
     def _tell_retry(self, record: logging.LogRecord) -> None:
         """Tell the first of all attempts that fail alike, with the seconds that all of them may take."""
@@ -207,7 +198,9 @@ class _LogLines(logging.Handler):
             case (error, _, seconds):
                 failed = str(error).removesuffix(CHECK_ADDRESS)
                 if is_news(f"retried, {record.levelname}: {failed.partition(NOT_SENT)[2] or failed}"):
-                    self._terminal.say(f"warning: {failed}; it is tried again, {seconds:.0f} s at the longest")
+                    self._terminal.say(
+                        f"warning: {at_shell(failed)}; it is tried again, {seconds:.0f} s at the longest"
+                    )
 
 
 class _Unbreakable:

@@ -44,14 +44,16 @@ def command(*, instance_ids: tuple[str, ...], until: str, form: Form) -> int:
         with terminal.bars(several=len(ids) > 1) as bars:
             shows_bars = form is None and terminal.is_interactive and is_terminal()
             if shows_bars:
-                if until == "stopped":
-                    which = "it stops" if len(ids) == 1 else "all are stopped"
-                    terminal.say(f"until {which}; Ctrl-C ends the watch")
                 bars.waiting_for("looking")
+            is_told = until != "stopped"
 
             async def watch_one(instance_id: str) -> None:
+                nonlocal is_told
                 told = None
                 instance = await client.instances.get(instance_id)
+                if shows_bars and not is_told:
+                    is_told = True
+                    terminal.say(f"until {'it stops' if len(ids) == 1 else 'all are stopped'}; Ctrl-C ends the watch")
                 async for event in instance.watch():
                     if form == "json":
                         write_line_of_json(client.converter.unstructure(event))

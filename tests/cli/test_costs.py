@@ -14,17 +14,18 @@ from tests.faults import FaultyEmulator
 
 
 def test_what_run_was_given_as_a_label_is_summed_up(tool: Tool) -> None:
-    assert tool.run("run", MODEL, "--label", "=a", "--", "true").returncode == 0
+    assert tool.run("run", MODEL, "--label", "=a", "--num-workers", "3", "--", "true").returncode == 0
     done = tool.run("costs")
-    assert done.stdout == "=a\t1\t0.00\t0.02 EUR\n"
+    assert done.stdout == "=a\t1\t0.00\t0.06 EUR\n"
     total, said = done.stderr.splitlines()
-    assert total == "in all: 0.02 EUR"
+    assert total == "in all: 0.06 EUR"
     assert said.startswith("estimates: billed from the start call")
     (group,) = json.loads(tool.run("costs", "--by", "model", "--json").stdout)
     assert (group["name"], group["leases"], group["unknown"]) == (MODEL, 1, 0)
+    assert group["amounts"] == {"EUR": 0.06}, "a minute of three times 1.20 EUR/h is 0.05999999999999999 in fractions"
     names, values = csv.reader(io.StringIO(tool.run("costs", "--since", "1h", "--csv").stdout))
     assert names == ["label", "leases", "live", "seconds", "unknown_prices", "at_most", "currency"]
-    assert [*values[:3], *values[4:]] == ["'=a", "1", "0", "0", "0.020000", "EUR"]
+    assert [*values[:3], *values[4:]] == ["'=a", "1", "0", "0", "0.060000", "EUR"]
 
 
 def test_without_a_lease_there_is_nothing(tool: Tool) -> None:
@@ -50,11 +51,11 @@ def test_what_is_no_age_is_wrong_usage(since: str, capsys: pytest.CaptureFixture
 def test_a_limit_ends_the_command_too(tool: Tool, emulator: FaultyEmulator) -> None:
     done = tool.run("run", MODEL, "--max-duration", "2", "--", "sleep", "600")
     assert done.returncode == 1
-    assert "reached max_duration=2 s after 2 s: it is stopped" in done.stderr
-    assert done.stderr.count("reached max_duration") == 1
+    assert "reached --max-duration=2 s after 2 s: it is stopped" in done.stderr
+    assert done.stderr.count("reached --max-duration") == 1
     assert emulator.books().still_billed == []
 
 
 def test_a_limit_of_nonsense_is_one_line(tool: Tool) -> None:
     done = tool.run("run", MODEL, "--max-cost", "-1", "--", "true")
-    assert (done.returncode, done.stderr) == (2, "error: max_cost=-1.0 is not an amount of money above 0\n")
+    assert (done.returncode, done.stderr) == (2, "error: --max-cost=-1.0 is not an amount of money above 0\n")

@@ -172,7 +172,7 @@ def test_text_that_is_not_utf_8_is_named_by_its_line(tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     ("model", "code", "said"),
     [
-        ("org/unknown", 1, "error: the start of org--unknown was refused"),
+        ("org/unknown", 1, "error: the start of org/unknown was refused"),
         ("a b", 2, "error: not a model name: 'a b'"),
     ],
 )
@@ -256,6 +256,7 @@ def test_a_person_sees_how_it_went(tool: Tool) -> None:
         "0 still billed",
     ):
         assert text in shown
+    assert "inferlease stop" not in shown, "it would go to another server"
     assert max(len(line) for line in demo.lines() if "━" in line) <= 80
 
 

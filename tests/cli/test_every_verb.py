@@ -33,14 +33,17 @@ if TYPE_CHECKING:
 SECRET = "s3cret-value"
 
 NOTHING = ""
-NO_CREDENTIALS = r"error: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, or .*\n"
+NO_CREDENTIALS = r"error: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET\n"
 WRONG_SECRET = (
     r"error: the client id and secret were not accepted: .* 401: .*; "
     r"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and the address in CORTECS_API_BASE_URL\n"
 )
 DOWN = r"error: .*was answered 503: .*; try again later\n"
 UNKNOWN_ID = r"error: no-such-id: .* was answered 404: .*; list instances with: inferlease ps --all\n"
-UNKNOWN_MODEL = r"error: .*Model 'no-such--model' not found; list models with: inferlease models\n"
+UNKNOWN_MODEL = (
+    r"error: (the start of no-such/model was refused: Model 'no-such/model' not found|there is no model no-such/model)"
+    r"; list models with: inferlease models\n"
+)
 STARTED = r"started, at most 1\.20 EUR/h; stop it with: inferlease stop instance-\w+\n"
 BILLED = r"still billed: instance-\w+; stop with: inferlease stop instance-\w+\n"
 LEASED = r"instance .* started .*\ninstance .* usable .*\ninstance .* stopped .*\nestimated cost: .*\n"

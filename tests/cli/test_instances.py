@@ -308,6 +308,12 @@ def test_a_person_who_watches_sees_a_bar_for_each_worker_of_each(tool: Tool, acc
     assert "Ctrl-C ends the watch" not in watch.shown
 
 
+def test_a_watch_of_what_there_is_not_says_nothing_but_that(tool: Tool) -> None:
+    code, terminal = tool.show("watch", "nope")
+    said = [line for line in terminal.lines() if line.strip() and not line.startswith("looking")]
+    assert (code, [line.partition(" was ")[0] for line in said]) == (1, ["error: nope: GET /instances/nope"])
+
+
 def test_a_person_is_told_how_a_watch_ends(tool: Tool, account: Client) -> None:
     watch = tool.start_at_terminal("watch", account.instances.start(MODEL).instance_id)
     watch.read_until("until it stops; Ctrl-C ends the watch")

@@ -260,8 +260,8 @@ def test_an_error_names_the_way_out(error: errors.InferleaseError, advice: str) 
             "; check the network and the address in CORTECS_API_BASE_URL, or see: inferlease doctor\n",
         ),
         ("{origin}/no-api", "; check the address in CORTECS_API_BASE_URL\n"),
-        ("http://example.com", "; mend CORTECS_API_BASE_URL, or unset it\n"),
-        ("nonsense", "; mend CORTECS_API_BASE_URL, or unset it\n"),
+        ("http://example.com", "; mend it, or unset it\n"),
+        ("nonsense", "; mend it, or unset it\n"),
     ],
 )
 def test_an_address_that_may_be_wrong_is_named(tool: Tool, emulator: FaultyEmulator, address: str, advice: str) -> None:

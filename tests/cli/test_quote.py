@@ -41,18 +41,17 @@ def test_what_is_no_duration_is_wrong_usage(given: str, capsys: pytest.CaptureFi
 
 
 def test_json_has_the_same_names(tool: Tool) -> None:
-    done = tool.run("quote", MODEL, "--hardware-type", "NVIDIA_L40S_1", "--json")
+    done = tool.run("quote", MODEL, "--hardware-type", "NVIDIA_L40S_1", "--num-workers", "3", "--json")
     quote = json.loads(done.stdout)
     assert [each["hardware_type_id"] for each in quote["hardware"]] == ["NVIDIA_L40S_1"]
+    assert quote["hardware"][0]["price_per_hour"] == 6.3, "three times 2.1 are 6.300000000000001"
     assert quote["hardware"][0]["runway"] > 0
 
 
 def test_without_credentials_it_says_what_is_missing(tool: Tool) -> None:
     done = tool.run("quote", MODEL, CORTECS_CLIENT_ID=None, CORTECS_CLIENT_SECRET=None)
     assert done.returncode == 0
-    assert "how long the balance lasts is unknown: no credentials: set CORTECS_CLIENT_ID" in done.stderr
-
-
-def test_a_model_that_does_not_exist_is_one_line(tool: Tool) -> None:
-    done = tool.run("quote", "org/model")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert (
+        "how long the balance lasts is unknown: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET\n"
+        in done.stderr
+    )

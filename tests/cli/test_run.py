@@ -12,6 +12,7 @@ from inferlease.cli._commands import invoke
 from inferlease.emulator import expected_answer
 from tests.cli.support import MODEL, Tool, read_until
 from tests.faults import FaultyEmulator, edited, emulated
+from tests.guard.support import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +130,7 @@ def test_stderr_tells_the_life_of_the_instance_in_plain_lines(tool: Tool, emulat
     assert usable.startswith(f"instance {instance_id} usable after ")
     assert stopped.startswith(f"instance {instance_id} stopped after ")
     assert cost.startswith("estimated cost: at most 0.0200 EUR for ")
-    assert cost.endswith("the listed price taken for each GPU of each worker")
+    assert cost.endswith(", billed as 60 s); assuming the listed price for each GPU")
 
 
 def test_that_a_server_can_not_be_reached_is_told_once_while_it_is_tried_again(tool: Tool) -> None:
@@ -169,13 +170,16 @@ def test_a_stop_that_fails_again_and_again_is_told_once(tool: Tool, emulator: Fa
         (
             {"CORTECS_CLIENT_ID": None, "CORTECS_CLIENT_SECRET": None, "INFERLEASE_INFERENCE_KEY": None},
             (
-                "error: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, or pass client_id and "
-                "client_secret to Client(); no key for inference: set INFERLEASE_INFERENCE_KEY, or"
+                "error: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET; "
+                "no key for inference: set INFERLEASE_INFERENCE_KEY\n"
             ),
         ),
         ({"CORTECS_CLIENT_SECRET": "s3cret"}, "error: "),
-        ({"CORTECS_API_BASE_URL": "http://example.com/api"}, "error: base_url 'http://example.com/api' would send"),
-        ({"CORTECS_API_BASE_URL": "nonsense"}, "error: base_url 'nonsense' is not a plain http(s) URL"),
+        (
+            {"CORTECS_API_BASE_URL": "http://example.com/api"},
+            "error: CORTECS_API_BASE_URL 'http://example.com/api' would send",
+        ),
+        ({"CORTECS_API_BASE_URL": "nonsense"}, "error: CORTECS_API_BASE_URL 'nonsense' is not a plain http(s) URL"),
     ],
 )
 def test_what_is_missing_is_told_before_anything_is_started(
@@ -220,10 +224,10 @@ def test_a_command_that_turns_out_to_be_no_program_is_126(tool: Tool, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["org/unknown"], 1, "error: the start of org--unknown was refused"),
+        (["org/unknown"], 1, "error: the start of org/unknown was refused"),
         (["not a model"], 2, "error: not a model name: 'not a model'"),
         ([MODEL, "--hardware-type", "a/b"], 2, "error: 'a/b' is not a valid hardware type id"),
-        ([MODEL, "--context-length", "0"], 2, "error: context_length=0 is not a positive whole number of tokens"),
+        ([MODEL, "--context-length", "0"], 2, "error: --context-length=0 is not a positive whole number of tokens"),
         ([MODEL, "--timeout", "0"], 2, "error: Invalid value for '--timeout': '0' is not a positive number of seconds"),
     ],
 )
@@ -263,7 +267,21 @@ def test_a_stop_that_is_not_seen_is_told_and_is_no_success(
     assert run.returncode == code
     (told,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert told.startswith("error: instance instance-")
-    assert "stop it with: inferlease stop instance-" in told
+    assert told.count("stop it with: inferlease stop instance-") == 1
+
+
+@pytest.mark.parametrize("guard", ["1", "0"])
+def test_that_the_guard_goes_on_with_a_stop_is_told_where_there_is_one(
+    tool: Tool, emulator: FaultyEmulator, guard: str
+) -> None:
+    emulator.fault("stop", 409, handled=False, times=None)
+    run = tool.run("run", MODEL, "--release-timeout", "0.2", "--", "true", INFERLEASE_GUARD=guard)
+    (told,) = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert ("its guard goes on trying" in told) is (guard == "1")
+    emulator.mend()
+    if guard == "0":
+        assert tool.run("reap", "--yes").returncode == 0
+    wait_for(lambda: not emulator.books().still_billed)
 
 
 def test_a_person_sees_a_bar_for_each_worker(tool: Tool) -> None:
