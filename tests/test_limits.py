@@ -167,10 +167,7 @@ async def test_at_its_duration_a_lease_is_stopped_and_its_body_ends(
     error = caught.value
     assert (error.limit, error.value, error.instance_id) == ("max_duration", 1, instance.instance_id)
     assert error.reached is not None
-    assert error.reached >= 1
-    (entry,) = emulator.books().instances.values()
-    # From the start call on; how late it may be is for the benchmarks.
-    assert entry.stop_requests[0] - entry.started >= 1 - 0.2
+    assert error.reached >= 1  # how late it may be is for the benchmarks
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert told[0].startswith(f"instance {instance.instance_id} nears max_duration=1 s: it is stopped in 0 s")
     assert told[1] == str(error)
