@@ -84,6 +84,8 @@ def killed_cycles(world: str, seed: int, cycles: int, *, every: int = KILLED_EVE
             )
             time.sleep(dice.uniform(0.0, 1.0))  # the moment is drawn, nothing is waited for
             worker.kill()
+        # What a process had not come to the end of is its guard's, the last one's too.
+        comes_true(lambda: not account.books()["still_billed"], LATE_WINDOW + LOOKED_FOR)
         figures = judge(account.books(), workers, cycles=cycles, seen_late=SETTLE_TIME - LIST_LAG)
         return evolve(figures, kills=len(workers) - 1)
 
