@@ -200,7 +200,8 @@ class Recovery:
         lost = [record for record in dead if not record.instance_id]
         if lost:
             seen = Round(await self._lookup.list())
-            for record in lost:
+            # Those first that may take what fits: of the others each could only tell that it is possibly theirs.
+            for record in sorted(lost, key=is_unresolved, reverse=True):
                 cases += await self._lost(record, seen, begin)
         return cases
 

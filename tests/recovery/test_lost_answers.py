@@ -149,6 +149,16 @@ async def test_what_shows_after_it_is_never_claimed_but_possible(
     assert record(emulator, journal).ending is None
 
 
+async def test_a_start_that_is_too_old_keeps_no_later_one_from_its_instance(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator, ago=601.0)
+    journal = left(emulator)
+    ids = await strays(stranger, 1)
+    assert await reaped(client) == ids
+    assert record(emulator, journal).ending == "stopped"
+
+
 async def test_with_nothing_after_it_the_start_is_over(client: Client, emulator: FaultyEmulator) -> None:
     journal = left(emulator, ago=601.0)
     assert await verdicts(client) == []
