@@ -31,6 +31,17 @@ _HEARD = "next(filter(None, iter(lambda: select.select([0], [], [], 0.05)[0], No
 WAIT = f"print('ready', flush=True); {_HEARD}; sys.stdin.readline()"
 LEASE = f"ASYNC with client.lease(MODEL):\n    {WAIT}"
 
+IN_MEMORY = "from inferlease._memory_ledger import MemoryLedger"
+LOGGED = "logging.basicConfig(stream=sys.stdout, format='%(message)s', level=logging.WARNING)\n"
+
+REFUSED = """
+from inferlease import ConfigurationError
+try:
+    with client.lease(MODEL, guard=True): pass
+except ConfigurationError as error:
+    print(error)
+"""
+
 
 def guarded(style: str = "sync", body: str = LEASE, *, before: str = "", options: str = "") -> str:
     """A program that runs `body` with a client whose times are short."""
@@ -63,6 +74,13 @@ def line_of(process: subprocess.Popen[str]) -> str:
         assert process.stderr is not None
         raise AssertionError(process.stderr.read())
     return line.strip()
+
+
+def end(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Let it go on to its end: what it said on its way."""
+    output, errors = process.communicate("\n", timeout=40)
+    assert process.returncode == 0, errors
+    return output, errors
 
 
 def ready(process: subprocess.Popen[str]) -> None:

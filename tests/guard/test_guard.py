@@ -1,12 +1,10 @@
-"""The guard while its process lives: what it is told and what not, how it comes and goes, and where there is none."""
+"""How a guard comes and goes with its process, and what happens if it dies or does not come up."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +13,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inferlease._guarded import told as told_of
-from inferlease._guardian import READY, Book, _ssl_context, listen
 from inferlease.emulator import Fault
 from tests.faults import emulated
 from tests.guard.support import (
+    IN_MEMORY,
     LEASE,
     LINGERING,
+    LOGGED,
     PROMPT,
+    REFUSED,
     SETTLE_TIME,
     WAIT,
+    end,
     guarded,
     guards,
     is_stopped,
@@ -35,120 +35,13 @@ from tests.guard.support import (
     running,
     wait_for,
 )
-from tests.processes import environment, go_on, run_script
+from tests.processes import go_on, run_script
 from tests.programs import both_styles
-from tests.raw_server import client_tls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from inferlease.emulator import Emulator
     from tests.faults import FaultyEmulator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at its guards through /proc")
-
-LOGGED = "logging.basicConfig(stream=sys.stdout, format='%(message)s', level=logging.WARNING)\n"
-
-
-def end(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Let it go on to its end: what it said on its way."""
-    output, errors = process.communicate("\n", timeout=40)
-    assert process.returncode == 0, errors
-    return output, errors
-
-
-# ---- what it is told, and how ----------------------------------------------------------------------------
-
-
-@emulated(seconds_per_step=0.0)
-def test_no_secret_is_in_its_arguments_its_environment_or_a_file(
-    emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("inferlease.emulator.provisioning.CLIENT_SECRET", "a-very-secret-secret")
-    variables = environment(emulator) | {
-        "CORTECS_CLIENT_SECRET": "a-very-secret-secret",
-        "OPENAI_API_KEY": "a-key-of-another-kind",
-        "HTTPS_PROXY": "http://somebody:a-password@proxy.invalid",
-    }
-    open_file = "os.set_inheritable(os.open(sys.executable, os.O_RDONLY), True)"
-    with running(emulator, guarded(before=open_file), env=variables) as parent:
-        ready(parent)
-        (guard,) = guards(parent.pid)
-        tokens = {request.authorization.split()[1] for request in emulator.asked("get") if request.authorization}
-        proc = Path(f"/proc/{guard}")
-        shown = (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
-        files = {int(each.name): str(each.readlink()) for each in (proc / "fd").iterdir()}
-        end(parent)
-    assert tokens
-    for secret in ["a-very-secret-secret", "a-key-of-another-kind", "a-password", *tokens]:
-        assert secret.encode() not in shown
-    watched = files.pop(3)
-    assert re.fullmatch(r"anon_inode:\[pidfd\]", watched)
-    assert re.fullmatch(r"socket:\[\d+\]", files.pop(0))
-    assert set(files.values()) == {"/dev/null"}
-    assert sorted(files) == [1, 2]
-
-
-@emulated(seconds_per_step=0.0)
-def test_it_is_a_session_of_its_own_and_keeps_no_folder_busy(emulator: Emulator) -> None:
-    with running(emulator, guarded()) as parent:
-        ready(parent)
-        (guard,) = guards(parent.pid)
-        assert os.getsid(guard) == guard
-        assert str(Path(f"/proc/{guard}/cwd").readlink()) == "/"
-        end(parent)
-
-
-@emulated(seconds_per_step=0.0)
-def test_it_starts_beside_the_baseline_and_watches_before_the_start_is_sent(emulator: FaultyEmulator) -> None:
-    with running(emulator, guarded()) as parent:
-        with emulator.hold("list", "before") as listing:
-            listing.wait_arrived()
-            wait_for(lambda: guards(parent.pid))
-        with emulator.hold("start", "before") as start:
-            start.wait_arrived()
-            (guard,) = guards(parent.pid)
-            files = [str(each.readlink()) for each in Path(f"/proc/{guard}/fd").iterdir()]
-            assert "anon_inode:[pidfd]" in files
-        end(parent)
-
-
-def test_an_authority_of_ones_own_is_passed_on() -> None:
-    context = client_tls()
-    told = told_of(context)
-    assert told is not None
-    made = _ssl_context(told)
-    assert made is not None
-    assert made.get_ca_certs(binary_form=True) == context.get_ca_certs(binary_form=True) != []
-    assert (made.check_hostname, made.verify_mode) == (True, ssl.CERT_REQUIRED)
-
-
-def test_a_context_that_checks_nothing_is_passed_on() -> None:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    told = told_of(context)
-    assert told is not None
-    made = _ssl_context(told)
-    assert made is not None
-    assert (made.check_hostname, made.verify_mode) == (False, ssl.CERT_NONE)
-
-
-def test_what_a_parent_has_said_before_it_died_counts_and_half_a_line_does_not() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.sendall(b'{"group": "0", "options": {}}\n{"journal": "one", "group": "0", "text": null}\n{"journ')
-        book = Book()
-        listen(ours, 0x7FFFFFFF, book)  # nobody's parent
-        assert book.open_names("0") == {"one"}
-        assert theirs.recv(10) == READY
-
-
-def test_what_it_does_not_understand_is_an_error() -> None:
-    with pytest.raises(ValueError, match="not known here"):
-        Book().note(b'{"journal": "one", "ends": true}')
-
-
-# ---- how it comes and goes -------------------------------------------------------------------------------
 
 
 @emulated(seconds_per_step=0.0)
@@ -271,6 +164,23 @@ except Exception as error:
         wait_for(lambda: emulator.books().starts)
         wait_for(lambda: not guards(parent.pid), SETTLE_TIME + PROMPT)
         assert is_stopped(emulator) == is_exclusive
+
+
+@emulated(seconds_per_step=0.0)
+def test_how_long_it_takes_to_start(emulator: FaultyEmulator) -> None:
+    script = """
+import time
+from inferlease import _guard_process
+for _ in range(5):
+    began = time.perf_counter()
+    child = _guard_process._Side()._spawn()
+    print(f"{(time.perf_counter() - began) * 1000:.0f} ms", flush=True)
+    child.dismiss()
+    assert child.process.wait(10) == 0
+"""
+    ended = run_script(emulator, script)
+    assert ended.returncode == 0, ended.stderr
+    print("the guard watches after", ", ".join(ended.stdout.splitlines()))  # noqa: T201 - a figure
 
 
 # ---- when it dies or does not come up --------------------------------------------------------------------
@@ -427,259 +337,3 @@ class Slow(MemoryLedger):
     ended = run_script(emulator, guarded(body=REFUSED, before=before, options="ledger=Slow()"))
     assert ended.stdout.startswith("there can be no guard: it could not be started"), ended.stderr
     assert emulator.books().starts == 0
-
-
-# ---- where there is none ---------------------------------------------------------------------------------
-
-REFUSED = """
-from inferlease import ConfigurationError
-try:
-    with client.lease(MODEL, guard=True): pass
-except ConfigurationError as error:
-    print(error)
-"""
-
-UNSUITABLE = {"a frozen program": "sys.frozen = True", "an embedded interpreter": "sys.executable = '/usr/sbin/uwsgi'"}
-
-
-@emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("what", UNSUITABLE)
-def test_where_there_is_no_interpreter_to_start_a_lease_that_must_have_it_is_refused(
-    emulator: FaultyEmulator, what: str
-) -> None:
-    ended = run_script(emulator, guarded(body=REFUSED, before=UNSUITABLE[what]))
-    assert ended.stdout.startswith("there can be no guard: this program has no Python interpreter"), ended.stderr
-
-
-LACKING = {
-    "os.fork": "import os; del os.fork",
-    # Python's own modules ask only for os.fork.
-    "os.register_at_fork": "import asyncio, concurrent.futures.thread, logging, os, random; del os.register_at_fork",
-    "os.pidfd_open": "import os; del os.pidfd_open",
-    "fcntl": "import sys; sys.modules['fcntl'] = None",
-}
-
-
-@emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("what", LACKING)
-def test_where_the_platform_lacks_what_it_takes_a_lease_that_must_have_it_is_refused(
-    emulator: FaultyEmulator, what: str
-) -> None:
-    script = f"{LACKING[what]}\n{guarded(body=REFUSED, options='ledger=MemoryLedger()', before=IN_MEMORY)}"
-    ended = run_script(emulator, script)
-    assert ended.stdout.startswith("there can be no guard: this platform"), ended.stderr
-    assert what in ended.stdout
-    assert emulator.books().starts == 0
-
-
-IN_MEMORY = "from inferlease._memory_ledger import MemoryLedger"
-
-
-@emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("what", LACKING)
-def test_where_the_platform_lacks_what_it_takes_a_lease_works_and_warns(emulator: FaultyEmulator, what: str) -> None:
-    before = f"{IN_MEMORY}\n{LOGGED}"
-    body = "for _ in range(2):\n    with client.lease(MODEL): pass"
-    script = f"{LACKING[what]}\n{guarded(body=body, options='ledger=MemoryLedger()', before=before)}"
-    ended = run_script(emulator, script)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("instances are not guarded") == 1
-    assert emulator.books().starts == 2
-    assert is_stopped(emulator)
-
-
-@emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("what", LACKING)
-def test_where_the_platform_lacks_what_it_takes_the_tool_works(emulator: FaultyEmulator, what: str) -> None:
-    variables = {name: value for name, value in environment(emulator).items() if name != "INFERLEASE_STATE_DIR"}
-    script = f"{LACKING[what]}\nimport sys\nfrom inferlease.cli import main\nsys.exit(main())"
-    ended = subprocess.run(
-        [sys.executable, "-c", script, "leases"], env=variables, capture_output=True, text=True, timeout=40, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-
-
-OFF: dict[str, tuple[str, Callable[[dict[str, str]], dict[str, str]]]] = {
-    "INFERLEASE_GUARD=0": ("", lambda variables: variables | {"INFERLEASE_GUARD": "0"}),
-    "guard=False": (", guard=False", lambda variables: variables),
-}
-
-
-@emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("how", OFF)
-def test_it_can_be_turned_off(emulator: FaultyEmulator, how: str) -> None:
-    argument, changed = OFF[how]
-    script = guarded(body=f"with client.lease(MODEL{argument}):\n    {WAIT}", before=LOGGED)
-    with running(emulator, script, env=changed(environment(emulator))) as parent:
-        ready(parent)
-        assert guards(parent.pid) == []
-        assert end(parent) == ("", "")
-
-
-@emulated(seconds_per_step=0.0)
-def test_an_argument_wins_over_the_environment(emulator: FaultyEmulator) -> None:
-    script = guarded(body=f"with client.lease(MODEL, guard=True):\n    {WAIT}")
-    with running(emulator, script, env=environment(emulator) | {"INFERLEASE_GUARD": "0"}) as parent:
-        ready(parent)
-        assert guards(parent.pid)
-        end(parent)
-
-
-# ---- where the ledger is not in a folder -----------------------------------------------------------------
-
-STORES = {
-    "a ledger in memory": IN_MEMORY,
-    "a store of one's own": f"""{IN_MEMORY} as Base
-
-class MemoryLedger:
-    def __init__(self):
-        self._ledger = Base()
-
-    def __getattr__(self, name):
-        return getattr(self._ledger, name)
-""",
-}
-
-
-@emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("store", STORES)
-def test_a_ledger_that_ends_with_the_process_does_not_end_the_guards_knowledge(
-    emulator: FaultyEmulator, store: str
-) -> None:
-    with running(emulator, guarded(before=STORES[store], options="ledger=MemoryLedger()")) as victim:
-        ready(victim)
-        kill(victim)
-        wait_for(lambda: is_stopped(emulator))
-
-
-@emulated(seconds_per_step=0.0)
-@pytest.mark.fault(83)
-def test_a_lost_start_that_was_in_memory_only_is_found(emulator: FaultyEmulator) -> None:
-    script = guarded(before=IN_MEMORY, options="ledger=MemoryLedger()")
-    with running(emulator, script) as victim, emulator.hold("start", "unanswered") as hold:
-        hold.wait_arrived()
-        kill(victim)
-        wait_for(lambda: is_stopped(emulator), SETTLE_TIME + PROMPT)
-
-
-@emulated(seconds_per_step=0.0)
-def test_a_lost_start_is_left_that_is_known_to_a_store_of_ones_own(emulator: FaultyEmulator) -> None:
-    """What other processes have started from that store, the guard can't tell."""
-    script = guarded(before=STORES["a store of one's own"], options="ledger=MemoryLedger()")
-    with running(emulator, script) as victim, emulator.hold("start", "unanswered") as hold:
-        hold.wait_arrived()
-        kill(victim)
-        wait_for(lambda: not guards(victim.pid), SETTLE_TIME + PROMPT)
-    assert len(emulator.books().still_billed) == 1
-
-
-@emulated(seconds_per_step=0.0)
-def test_what_stays_of_a_process_whose_ledger_is_in_memory_is_left_alone(emulator: FaultyEmulator) -> None:
-    """Another start of the same arguments, whose answer was lost, must not be given its instance."""
-    body = """
-instance = client.instances.start(MODEL)
-print("ready", flush=True)
-sys.stdin.readline()
-client.instances.start(MODEL)
-"""
-    with running(emulator, guarded(body=body, before=IN_MEMORY, options="ledger=MemoryLedger()")) as victim:
-        ready(victim)
-        (kept,) = emulator.books().still_billed
-        with emulator.hold("start", "unanswered") as hold:
-            go_on(victim)
-            hold.wait_arrived()
-            kill(victim)
-            wait_for(lambda: emulator.books().still_billed == [kept], SETTLE_TIME + PROMPT)
-            wait_for(lambda: not guards(victim.pid))
-    assert emulator.books().still_billed == [kept]
-
-
-DISMISSED_BEFORE_IT_IS_TOLD = f"""{IN_MEMORY}
-from inferlease import _guard_process
-tell = _guard_process._Side._tell
-
-def dismiss_before(side, **message):
-    if "handed over" in message.get("more", ""):
-        is_dismissed = threading.Event()
-        _keeper.loop().call_soon_threadsafe(lambda: (side._dismiss(), is_dismissed.set()))
-        is_dismissed.wait()
-    tell(side, **message)
-
-_guard_process._Side._tell = dismiss_before
-"""
-
-
-@emulated(seconds_per_step=0.0)
-def test_an_idle_guard_is_not_dismissed_before_it_is_told_what_was_handed_over(emulator: FaultyEmulator) -> None:
-    body = f"client.instances.start(MODEL)\n{WAIT}"
-    script = guarded(body=body, before=DISMISSED_BEFORE_IT_IS_TOLD, options="ledger=MemoryLedger()")
-    with running(emulator, script) as parent:
-        ready(parent)
-        end(parent)
-        wait_for(lambda: not guards(parent.pid))
-    assert len(emulator.books().still_billed) == 1
-
-
-@emulated(seconds_per_step=0.0)
-def test_what_was_left_to_a_ledger_in_memory_and_restarted_is_not_stopped_when_the_process_ends(
-    emulator: FaultyEmulator,
-) -> None:
-    body = f"""
-ledger = MemoryLedger()
-try:
-    with Client(ledger=ledger) as first, first.lease(MODEL, release_timeout=0.2): pass
-except Exception:
-    print("left", flush=True)
-with Client(ledger=ledger) as second:
-    (left,) = second.instances.stop_all()
-    second.instances.restart(left)
-{WAIT}
-"""
-    emulator.fault("stop", 403, handled=False, times=None)
-    with running(emulator, guarded(body=body, before=IN_MEMORY)) as parent:
-        assert line_of(parent) == "left"
-        ready(parent)
-        tried = len(emulator.asked("stop"))
-        end(parent)
-        wait_for(lambda: not guards(parent.pid))
-    assert (emulator.books().starts, len(emulator.asked("stop"))) == (1, tried)
-
-
-@emulated(seconds_per_step=0.0)
-def test_what_is_to_be_kept_by_a_process_whose_ledger_is_in_memory_is_left_alone(emulator: FaultyEmulator) -> None:
-    body = f"with client.lease(MODEL, keep=True):\n    {WAIT}"
-    with running(emulator, guarded(body=body, before=IN_MEMORY, options="ledger=MemoryLedger()")) as victim:
-        ready(victim)
-        kill(victim)
-    assert len(emulator.books().still_billed) == 1
-
-
-@emulated(seconds_per_step=0.0)
-@pytest.mark.parametrize("is_temporary_usable", [True, False], ids=["in the temporary directory", "in memory"])
-def test_wherever_the_ledger_falls_back_to(emulator: FaultyEmulator, tmp_path: Path, is_temporary_usable: bool) -> None:
-    (tmp_path / "state").touch()
-    if not is_temporary_usable:
-        (tmp_path / f"inferlease-{os.getuid()}").touch()
-    variables = environment(emulator) | {"XDG_STATE_HOME": str(tmp_path / "state"), "TMPDIR": str(tmp_path)}
-    del variables["INFERLEASE_STATE_DIR"]
-    with running(emulator, guarded(), env=variables) as victim:
-        ready(victim)
-        kill(victim)
-        wait_for(lambda: is_stopped(emulator))
-
-
-@emulated(seconds_per_step=0.0)
-def test_how_long_it_takes_to_start(emulator: Emulator) -> None:
-    script = """
-import time
-from inferlease import _guard_process
-for _ in range(5):
-    began = time.perf_counter()
-    child = _guard_process._Side()._spawn()
-    print(f"{(time.perf_counter() - began) * 1000:.0f} ms", flush=True)
-    child.dismiss()
-    assert child.process.wait(10) == 0
-"""
-    ended = run_script(emulator, script)
-    assert ended.returncode == 0, ended.stderr
-    print("the guard watches after", ", ".join(ended.stdout.splitlines()))  # noqa: T201 - a figure

@@ -15,7 +15,7 @@ from inferlease._journal_lines import intent_line, keep_line
 from inferlease.ledger import Bounds, Intent, StartRecord, now
 from inferlease.objects import InstanceArgs
 from tests.faults import emulated
-from tests.guard.support import WAIT, guarded, guards, is_stopped, kill, ready, running, wait_for
+from tests.guard.support import IN_MEMORY, WAIT, guarded, guards, is_stopped, kill, ready, running, wait_for
 from tests.guard.test_suspended import LIMITS, SHORT_MINUTES, show_delay
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at its gu
 
 INTENT = Intent("", InstanceArgs("a--b"), "lease", frozenset(), frozenset(), None, settle_time=1, late_window=600)
 FAR = "max_duration=3600"
-IN_MEMORY = "from inferlease._memory_ledger import MemoryLedger\n"
 
 
 def kept(style: str = "sync", limit: str = FAR, body: str = WAIT, *, before: str = "", options: str = "") -> str:
@@ -45,7 +44,7 @@ def test_it_is_stopped_at_its_limit(emulator: FaultyEmulator, style: str, limit:
 
 @emulated(seconds_per_step=0.0)
 def test_a_ledger_in_memory_is_no_hindrance(emulator: FaultyEmulator) -> None:
-    script = kept("sync", LIMITS["max_duration"], before=IN_MEMORY, options="ledger=MemoryLedger()")
+    script = kept("sync", LIMITS["max_duration"], before=f"{IN_MEMORY}\n", options="ledger=MemoryLedger()")
     with running(emulator, script) as victim:
         ready(victim)
         kill(victim)
