@@ -59,8 +59,11 @@ def lease_cycles(
             return judge(account.books(), [worker], cycles=cycles, seen_late=SETTLE_TIME - LIST_LAG)
 
 
-def killed_cycles(world: str, seed: int, cycles: int, *, every: int = KILLED_EVERY) -> Figures:
-    """Lease cycles through faults of every kind, whose guarded process is killed again and again, at any moment."""
+def killed_cycles(world: str, seed: int, cycles: int, *, every: int = KILLED_EVERY, are_alone: bool = False) -> Figures:
+    """Lease cycles through faults of every kind, whose guarded process is killed again and again, at any moment.
+
+    Where the guards `are_alone`, the next process begins once the guard has stopped all, else at once.
+    """
     dice = random.Random(seed)
     with (
         # A guard may still look for what its process has started when everything else is over.
@@ -84,8 +87,9 @@ def killed_cycles(world: str, seed: int, cycles: int, *, every: int = KILLED_EVE
             )
             time.sleep(dice.uniform(0.0, 1.0))  # the moment is drawn, nothing is waited for
             worker.kill()
-        # What a process had not come to the end of is its guard's, the last one's too.
-        comes_true(lambda: not account.books()["still_billed"], LATE_WINDOW + LOOKED_FOR)
+            if are_alone:
+                _wait_for_guards(account)
+        _wait_for_guards(account)  # the last process too may have left something to its own
         figures = judge(account.books(), workers, cycles=cycles, seen_late=SETTLE_TIME - LIST_LAG)
         return evolve(figures, kills=len(workers) - 1)
 
@@ -121,6 +125,10 @@ def on_one_ledger(worlds: Sequence[str], seed: int, cycles: int) -> Figures:
 
 def _chaotic(seed: int, texts: list[str]) -> AbstractContextManager[Account]:
     return serving(seconds_per_step=STARTUP / 5, list_lag=LIST_LAG, late_creation=LATE, faults=texts, seed=seed)
+
+
+def _wait_for_guards(account: Account) -> None:
+    comes_true(lambda: not account.books()["still_billed"], LATE_WINDOW + LOOKED_FOR)
 
 
 def _run_to_the_end(account: Account, workers: Sequence[Worker], cycles: int, *, looks: bool) -> None:

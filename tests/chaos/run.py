@@ -48,12 +48,13 @@ def cycles(
 @SEED
 @click.option("--cycles", default=600, show_default=True)
 @click.option("--every", default=loads.KILLED_EVERY, show_default=True, help="Cycles between two kills, on average.")
+@click.option("--alone", is_flag=True, help="Begin the next process only once the guard has stopped all.")
 @click.option("--details", is_flag=True, help="Also the errors in full, and the faults by kind.")
-def guarded(*, world: str, seeds: tuple[int, ...], cycles: int, every: int, details: bool) -> None:
+def guarded(*, world: str, seeds: tuple[int, ...], cycles: int, every: int, alone: bool, details: bool) -> None:
     """The same with the guard on, and SIGKILL of the whole process from time to time."""
 
     def load(seed: int) -> Figures:
-        return loads.killed_cycles(world, seed, cycles, every=every)
+        return loads.killed_cycles(world, seed, cycles, every=every, are_alone=alone)
 
     for seed, figures in loads.for_each(seeds_or_random(seeds), load).items():
         show(f"{world}, killed, seed {seed}", figures, details=details)
