@@ -54,6 +54,7 @@ class AsyncLedger:
 
     Attributes:
         seen: Ids of all instances that this client has seen before a start; `None` before the first.
+        unclaimed: Those of them that no start had claimed, but one of the ledger may have made.
         is_alone: Whether every live instance that this client has ever seen may come from a start of the ledger.
         rewatch: What becomes of a journal that is taken over; called off the loop.
     """
@@ -63,6 +64,7 @@ class AsyncLedger:
         self._base_url = base_url
         self._client_id = client_id
         self.seen: set[str] | None = None
+        self.unclaimed: set[str] = set()
         self.is_alone = True
         self.rewatch: Callable[[Journal], Journal] = lambda journal: journal
         self._ledger: Ledger | None = None

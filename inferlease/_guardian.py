@@ -287,7 +287,8 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
 
     until, pause = time.monotonic() + _PERSISTENCE, _SHORTEST_PAUSE
     async with _client(options, ledger) as client:
-        while time.monotonic() < until and not _has_gone(client._core.exchange.transport):
+        exchange = client._core.exchange
+        while time.monotonic() < until and not _has_gone(exchange.transport, exchange.timeout):
             limits: list[float] = []
             with contextlib.suppress(Exception):  # there is nobody to tell, and the next look may fare better
                 reaped = await _reap(client, names)
@@ -303,13 +304,13 @@ async def _recover(options: Mapping[str, Any], ledger: Ledger, names: Container[
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _has_gone(transport: Transport) -> bool:
-    """Whether it leads to a server on this machine that has long been silent."""
+def _has_gone(transport: Transport, timeout: float) -> bool:
+    """Whether it leads to a server on this machine that has long been silent, for more than one request."""
     from yarl import URL
 
     from ._transport import is_loopback
 
-    is_silent = time.monotonic() - transport.answered_at > _SILENCE_HERE
+    is_silent = time.monotonic() - transport.answered_at > _SILENCE_HERE + timeout
     return is_silent and is_loopback(URL(transport.base_url))
 
 

@@ -11,7 +11,7 @@ from attrs import define
 
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
-from ._candidates import may_come_from, sight
+from ._candidates import fuller_list, may_come_from, sight
 from ._convert import Listing
 from ._keeper import Jobs, loop
 from ._lookup import Lookup
@@ -87,7 +87,8 @@ class LateStarts:
         for start in self._unresolved:
             start.is_nothing_there = False
         try:
-            listing = await self._lookup.list()
+            is_last = any(time.monotonic() >= start.until for start in self._unresolved)
+            listing = await (fuller_list(self._lookup) if is_last else self._lookup.list())
             skipped = [start for start in list(self._unresolved) if not await self._look_for(start, listing)]
         except InferleaseError as error:
             log.debug("looking for late starts: %s", error)
@@ -137,7 +138,7 @@ class LateStarts:
     async def _look_for(self, start: _Unresolved, listing: Listing[InstanceState]) -> bool:
         """Claim and stop what this start has made. `False` if what is new may yet be somebody else's to claim."""
         seen = await sight(self._lookup, self._ledger, start.journal.intent, listing)
-        start.is_nothing_there = not seen.fitting and not seen.doubtful
+        start.is_nothing_there = seen.shows_nothing
         if not seen.is_adoptable:
             for state in seen.fitting:
                 await self._tell(start, state)

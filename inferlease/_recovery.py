@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from . import _keeper
 from ._async_ledger import AsyncLedger, is_unresolved
-from ._candidates import is_same, may_come_from, sight
+from ._candidates import fuller_list, is_same, may_come_from, sight
 from ._keeper import Job, Jobs
 from ._lookup import GRACE, Lookup
 from ._orphans import Case, Orphan, Round, orphan_of, possible, unresolved
@@ -199,7 +199,9 @@ class Recovery:
         cases = [case for case in claimed if case is not None]
         lost = [record for record in dead if not record.instance_id]
         if lost:
-            seen = Round(await self._lookup.list())
+            # No start is over because a single list lacks what it has made.
+            may_end = not all(map(is_unresolved, lost))
+            seen = Round(await (fuller_list(self._lookup) if may_end else self._lookup.list()))
             # Those first that may take what fits: of the others each could only tell that it is possibly theirs.
             for record in sorted(lost, key=is_unresolved, reverse=True):
                 cases += await self._lost(record, seen, begin)
@@ -278,9 +280,9 @@ class Recovery:
                 lock.release()
         if is_unresolved(record):
             return [unresolved(record, "its answer was lost, and no instance of it has shown")]
-        if any(bad.id is None for bad in seen.listing.invalid):
+        if sighting.has_nameless:
             return [unresolved(record, "its answer was lost, and the list has an instance that can't be read")]
-        if not sighting.fitting and not sighting.doubtful:
+        if sighting.shows_nothing:
             await self._close(record, "not found")
         return []
 

@@ -87,7 +87,8 @@ class Client:
             and where none shows the start is sent again. `False`: never; what it may have made is told. `None`:
             as `True`, as long as the account has shown no live instance that the ledger does not know.
         settle_time: Seconds within which a new instance shows in the server's list.
-        late_window: Seconds within which one that shows up may still come from a start whose answer was lost.
+        late_window: Seconds within which one that shows up may still come from a start whose answer was lost; at least
+            `settle_time`.
         ledger: The folder, or the store, in which starts are remembered; by default `INFERLEASE_STATE_DIR`, else
             the user's state directory. All clients that start on one account should share it.
         reap: Whether what killed processes have left running is stopped, as by `leases.reap()`: once, without being
@@ -130,7 +131,8 @@ class Client:
         rules = StartRules(
             exclusive=exclusive,
             settle_time=checked_seconds("settle_time", settle_time),
-            late_window=checked_seconds("late_window", late_window),
+            # Nothing is over before what it has made has had time to show.
+            late_window=max(checked_seconds("late_window", late_window), settle_time),
         )
         # anyio loads its backend when it is first used: a process that forks just then would hang in the child.
         import_module("anyio._backends._asyncio")

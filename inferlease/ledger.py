@@ -59,8 +59,8 @@ class Intent:
         kind: Whether a lease owns the instance, or it becomes the user's once the call returns.
         baseline: Ids of all instances that the account had before, as it lists them.
         foreign: Those of them that were live and unknown to the ledger.
-        unclaimed: Those of them that were live and that no start had claimed, but one of the ledger whose answer was
-            lost may have made: one is this start's where that other start has taken a later one for its own.
+        unclaimed: Those of them that no start had claimed, but one of the ledger whose answer was lost may have made,
+            also such as could not be read: one is this start's where that other has taken a later one for its own.
         exclusive: As the client was told: whether nobody outside this ledger starts this spec.
         settle_time: Seconds within which an instance shows in the list, as a rule.
         late_window: Seconds within which an instance that shows up may still come from this POST.

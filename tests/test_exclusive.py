@@ -11,7 +11,7 @@ from inferlease import NoCapacityError, StartOutcomeUnknownError
 from inferlease._memory_ledger import MemoryLedger
 from inferlease.emulator import Fault
 from tests.emulator.support import until
-from tests.faults import MODEL, FaultyEmulator, edited, emulated
+from tests.faults import MODEL, FaultyEmulator, edited, emulated, without_ids
 from tests.worlds import connected
 
 if TYPE_CHECKING:
@@ -100,6 +100,85 @@ async def test_where_a_start_takes_a_later_instance_its_own_is_not_lost(
     assert posts(emulator) == 2
 
 
+@ours_alone
+async def test_one_that_can_t_be_read_before_a_later_start_either_is_not_lost(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    emulator.fault("start", lost=True)
+    with emulator.hold("list", "before", skip=1) as look, emulator.hold("start", "unanswered", skip=1) as answer:
+        starting = asyncio.create_task(client.instances.start(MODEL))
+        await look.arrived_async()
+        emulator.inject(Fault("bad_item", "list"))
+        later = asyncio.create_task(client.instances.start(MODEL))
+        await answer.arrived_async()
+        look.release()
+        first = await starting
+        emulator.mend()
+    ids = [first.instance_id, (await later).instance_id]
+    assert ids == list(reversed(emulator.books().instances))
+
+
+@ours_alone
+async def test_one_seen_before_and_lacking_now_is_not_lost(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", lost=True)
+    with emulator.hold("list", "before", skip=1) as look, emulator.hold("start", "unanswered", skip=2) as answer:
+        starting = asyncio.create_task(client.instances.start(MODEL))
+        await look.arrived_async()
+        between = await client.instances.start(MODEL)  # sees the first in its list
+        emulator.inject(Fault("absent_item", "list"))
+        later = asyncio.create_task(client.instances.start(MODEL))
+        await answer.arrived_async()
+        look.release()
+        first = await starting
+        emulator.mend()
+    ids = {first.instance_id, between.instance_id, (await later).instance_id}
+    assert ids == set(emulator.books().instances)
+
+
+@ours_alone
+async def test_a_list_with_an_item_that_is_nobody_s_proves_nothing(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("start", lost=True)
+    emulator.fault("list", edit=without_ids, times=None)
+    with pytest.raises(StartOutcomeUnknownError):
+        await client.instances.start(MODEL)
+    assert len(emulator.asked("start")) == 1
+
+
+@connected(exclusive=None, settle_time=0.1)
+async def test_a_later_start_takes_nothing_that_was_there_before_it(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    """One of two is the first start's, the other somebody else's; the later start has made neither."""
+    emulator.fault("start", lost=True)
+    with emulator.hold("list", "before", skip=2) as look:  # the first start lists twice
+        starting = asyncio.create_task(unknown(client))
+        await look.arrived_async()
+        foreign = asyncio.create_task(stranger.instances.start(MODEL))
+        await until(lambda: len(emulator.books().instances) == 2)
+    assert len((await starting).candidates) == 2
+    await foreign
+    emulator.fault("start", lost=True, handled=False, times=None)
+    await unknown(client)
+    for _ in range(2):
+        await client._core.jobs.submit(client._core.late.look, bound=60).wait()
+    await until(lambda: not client._core.jobs._open)
+    assert emulator.asked("stop") == []
+
+
+@connected(exclusive=None, settle_time=0.1)
+async def test_one_that_was_there_before_without_an_id_is_not_taken(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    theirs = await stranger.instances.start(MODEL)
+    emulator.fault("list", edit=without_ids, times=2)
+    emulator.fault("start", lost=True, handled=False, times=None)
+    with pytest.raises(StartOutcomeUnknownError):
+        await client.instances.start(MODEL)
+    await client.leases.orphans()
+    assert emulator.asked("stop") == []
+    assert theirs.instance_id not in {each.instance_id for each in await client.leases.list()}
+
+
 @connected(settle_time=0.1)
 async def test_a_foreign_instance_that_one_list_lacks_is_not_taken(
     client: Client, emulator: FaultyEmulator, stranger: Client
@@ -127,9 +206,10 @@ async def test_an_instance_with_other_defaults_is_told_and_not_taken(client: Cli
     """It has all that was sent, but it is not what the server makes of that."""
     emulator.fault("start", lost=True, handled=False)
     async with emulator.client(ledger=MemoryLedger()) as other:
-        starting = asyncio.create_task(unknown(client))
-        await until(lambda: posts(emulator) == 1)
-        theirs = await other.instances.start(MODEL, num_workers=3)
+        with emulator.hold("list", "before", skip=1) as look:
+            starting = asyncio.create_task(unknown(client))
+            await look.arrived_async()
+            theirs = await other.instances.start(MODEL, num_workers=3)
     assert [candidate.instance_id for candidate in (await starting).candidates] == [theirs.instance_id]
     assert emulator.asked("stop") == []
 

@@ -11,7 +11,7 @@ import pytest
 from inferlease import StartOutcomeUnknownError
 from inferlease.emulator import Fault
 from tests.emulator.support import until
-from tests.faults import MODEL, FaultyEmulator, emulated
+from tests.faults import MODEL, FaultyEmulator, emulated, without_ids
 from tests.worlds import connected
 
 if TYPE_CHECKING:
@@ -125,6 +125,22 @@ async def test_the_look_at_the_end_of_the_window_still_counts(
     await until(lambda: emulator.books().still_billed == [instance.instance_id] and emulator.books().starts == 2)
 
 
+@connected(exclusive=True, settle_time=0.05, late_window=1.0)
+@emulated(faults=[Fault("reset_after", "start", times=1)])
+async def test_the_last_look_is_not_at_a_single_list(
+    client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inferlease._late.LOOK_EVERY", 60.0)
+    with emulator.hold("start", "before"):
+        starting = asyncio.create_task(give_up(client))
+        await until(lambda: emulator.asked("start"))
+        emulator.fault("list", 403, times=None)
+    await starting
+    emulator.mend("list")
+    emulator.inject(Fault("absent_item", "list", times=1))
+    await until(lambda: not emulator.books().still_billed)
+
+
 @connected(exclusive=True, settle_time=0.05, late_window=0.5)
 @lost_for_long
 async def test_a_start_that_nobody_could_look_for_stays_open_in_the_ledger(
@@ -134,3 +150,19 @@ async def test_a_start_that_nobody_could_look_for_stays_open_in_the_ledger(
     emulator.fault("list", 403, times=None)
     await until(lambda: not client._core.late._unresolved)
     assert {record.ending for record in await client.leases.list()} == {None}
+
+
+@connected(exclusive=True, settle_time=0.05, late_window=0.5)
+@emulated(faults=[Fault("reset_after", "start", times=1)])
+async def test_a_list_with_an_item_that_is_nobody_s_ends_no_start(client: Client, emulator: FaultyEmulator) -> None:
+    emulator.fault("list", edit=without_ids, times=None)
+    await give_up(client)
+    await until(lambda: not client._core.late._unresolved)
+    assert {record.ending for record in await client.leases.list()} == {None}
+
+
+@connected(settle_time=30.0, late_window=1.0)
+async def test_a_window_is_not_over_before_what_was_started_has_had_time_to_show(client: Client) -> None:
+    await client.instances.start(MODEL)
+    (record,) = await client.leases.list()
+    assert record.intent.late_window == 30.0

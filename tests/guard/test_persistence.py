@@ -56,7 +56,7 @@ async def test_an_outage_before_a_limit_is_no_reason_to_miss_that(
 async def test_a_stop_that_fails_for_long_is_asked_for_again(
     emulator: FaultyEmulator, stranger: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_guardian, "_SILENCE_HERE", 1.0)
+    monkeypatch.setattr(_guardian, "_SILENCE_HERE", 0.0)
     monkeypatch.setattr(_recovery, "RELEASE_TIMEOUT", 1.5)
     (instance_id,) = await strays(stranger, 1)
     emulator.fault("stop", 403, handled=False, times=None)

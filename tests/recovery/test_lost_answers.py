@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inferlease._requests import start_arguments
+from inferlease.emulator import Fault
 from inferlease.pricing import Price
 from tests.emulator.support import until
-from tests.faults import MODEL, FaultyEmulator
-from tests.recovery.support import begun, known, left, locked, reaped, record, strays, verdicts
+from tests.faults import MODEL, FaultyEmulator, emulated, without_ids
+from tests.recovery.support import begun, known, left, locked, off_the_loop, reaped, record, strays, verdicts
 
 if TYPE_CHECKING:
     from inferlease import Client
+    from inferlease.ledger import Intent
 
 pytestmark = pytest.mark.asyncio
+
+
+async def newest(client: Client) -> Intent:
+    return max(await client.leases.list(), key=lambda each: each.began).intent
 
 
 async def test_exclusive_what_fits_is_stopped(client: Client, stranger: Client, emulator: FaultyEmulator) -> None:
@@ -188,6 +194,92 @@ async def test_while_another_start_of_it_is_made_nothing_is_decided(
     lock.release()
 
 
+# ---- where a list is not all that there is, or there is more than was started ---------------------------
+
+
+async def test_one_list_that_lacks_it_does_not_end_an_old_start(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    journal = left(emulator, ago=601.0)
+    (own,) = await strays(stranger, 1)
+    emulator.inject(Fault("absent_item", "list", times=1))
+    await verdicts(client)
+    assert record(emulator, journal).ending is None
+    assert await verdicts(client) == [("possible", own)]
+
+
+async def test_what_a_younger_start_takes_does_not_end_an_old_one(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator, ago=601.0)
+    left(emulator)
+    await strays(stranger, 2)
+    emulator.inject(Fault("absent_item", "list", times=1))
+    await reaped(client)
+    assert set(emulator.books().still_billed) <= {instance_id for _, instance_id in await verdicts(client)}
+
+
+@emulated(list_num_workers=False)
+async def test_one_that_is_listed_and_that_a_get_does_not_know_ends_nothing(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    journal = left(emulator, ago=601.0, args=start_arguments(MODEL, num_workers=2))
+    (own,) = await strays(stranger, 1, num_workers=2)
+    emulator.fault("get", 404, times=1)
+    await verdicts(client)
+    assert record(emulator, journal).ending is None
+    assert await verdicts(client) == [("possible", own)]
+
+
+async def test_a_later_start_does_not_make_room_for_what_was_there_before_it(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    """The first can have made one of them; the second neither: one is somebody else's."""
+    ids = await strays(stranger, 2)
+    left(emulator, exclusive=None)
+    left(emulator, exclusive=None, baseline=frozenset(ids), unclaimed=frozenset(ids))
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
+
+
+async def test_beside_one_that_can_t_be_read_none_is_stopped(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator, exclusive=None)
+    ids = await strays(stranger, 2)
+    emulator.inject(Fault("bad_item", "list"))
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
+
+
+async def test_beside_one_that_is_nobody_s_none_is_stopped(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator, exclusive=None)
+    ids = await strays(stranger, 2)
+    emulator.fault("list", edit=lambda content: without_ids({"instances": content["instances"][:1]}) and content)
+    assert await reaped(client) == []
+    assert emulator.books().still_billed == ids
+
+
+async def test_what_one_list_garbles_and_another_does_not_is_told_once(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator, ago=601.0)
+    ids = await strays(stranger, 1)
+    emulator.inject(Fault("bad_item", "list", times=1))
+    assert await verdicts(client) == [("possible", ids[0])]
+
+
+async def test_more_than_the_lost_starts_can_have_made_are_not_all_of_the_ledger(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    left(emulator)
+    await strays(stranger, 2)
+    await client.instances.start(MODEL)
+    assert (await newest(client)).exclusive is False
+
+
 # ---- what another start has taken a later one for ------------------------------------------------------
 
 
@@ -220,6 +312,41 @@ async def test_what_is_left_to_a_start_makes_nobody_foreign(
     left(emulator, later)
     living = begun(emulator, baseline=frozenset({earlier}), unclaimed=frozenset({earlier}))
     await client.instances.start(MODEL)
-    intent = max(await client.leases.list(), key=lambda each: each.began).intent
+    intent = await newest(client)
     assert (intent.exclusive, intent.foreign, intent.unclaimed) == (None, frozenset(), {earlier})
     living.let_go()
+
+
+async def test_what_is_left_to_a_start_and_can_t_be_read_does_not_end_it(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    earlier, later = await strays(stranger, 2)
+    left(emulator, later)
+    journal = left(emulator, ago=601.0, baseline=frozenset({earlier}), unclaimed=frozenset({earlier}))
+    emulator.inject(Fault("bad_item", "list"))
+    told = await verdicts(client)
+    assert ("possible", earlier) in told
+    assert record(emulator, journal).ending is None
+
+
+async def test_what_could_not_be_read_before_a_start_may_be_somebody_elses(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    ids = frozenset(await strays(stranger, 1))
+    living = begun(emulator, baseline=ids, unclaimed=ids, foreign=ids)
+    await client.instances.start(MODEL)
+    assert ((await newest(client)).exclusive, (await newest(client)).foreign) == (False, ids)
+    living.let_go()
+
+
+async def test_what_a_start_that_is_too_old_may_have_made_may_be_left_to_a_later_one_until_it_is_claimed(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    old = begun(emulator, ago=601.0)
+    ids = await strays(stranger, 1)
+    await client.instances.start(MODEL)
+    assert (await newest(client)).unclaimed == set(ids)
+    assert off_the_loop(old.claim)(ids[0], is_answered=False)
+    await client.instances.start(MODEL)
+    assert (await newest(client)).unclaimed == set()
+    old.let_go()
