@@ -87,8 +87,7 @@ class Client:
             and where none shows the start is sent again. `False`: never; what it may have made is told. `None`:
             as `True`, as long as the account has shown no live instance that the ledger does not know.
         settle_time: Seconds within which a new instance shows in the server's list.
-        late_window: Seconds within which one that shows up may still come from a start whose answer was lost; at least
-            `settle_time`.
+        late_window: Seconds within which a start whose answer was lost may still have made it; at least `settle_time`.
         ledger: The folder, or the store, in which starts are remembered; by default `INFERLEASE_STATE_DIR`, else
             the user's state directory. All clients that start on one account should share it.
         reap: Whether what killed processes have left running is stopped, as by `leases.reap()`: once, without being
