@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 import inferlease
 from inferlease.cli._advice import with_advice
+from inferlease.cli._lines import for_stream
 from inferlease.cli._told import is_news
 from inferlease.cli._wording import at_shell
 from inferlease.errors import InferleaseError, InvalidArgumentError
@@ -131,5 +132,5 @@ def _place(error: BaseException) -> str:
 def _complain(*lines: str) -> None:
     if lines and sys.stderr is not None:
         with contextlib.suppress(OSError):
-            sys.stderr.write("\n".join(lines) + "\n")
+            sys.stderr.write(for_stream("\n".join(lines), sys.stderr) + "\n")
             sys.stderr.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeGuard, TypeVar
@@ -15,6 +16,7 @@ from inferlease import AuthenticationError, ConfigurationError, InferleaseError
 from inferlease._printing import printable
 from inferlease.cli._advice import Goal, with_advice
 from inferlease.cli._completion import complete_instances
+from inferlease.cli._lines import for_stream
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["confirm", "distinct", "each", "id_arguments", "yes_option"]
@@ -67,7 +69,7 @@ def confirm(what: str, instance_ids: Sequence[str], *, yes: bool) -> None:
     """
     if yes or len(instance_ids) < 2:
         return
-    answer = _ask(f"{what} {len(instance_ids)} instances: {printable(', '.join(instance_ids))}? [y/N] ")
+    answer = _ask(f"{what} {len(instance_ids)} instances: {printable(', '.join(instance_ids))}? [y/N]")
     if answer is None:
         raise click.UsageError(
             f"{len(instance_ids)} instances are named, and there is no terminal to ask at: -y answers yes"
@@ -85,7 +87,7 @@ def _ask(question: str) -> str | None:
         with open("/dev/tty", encoding="utf-8", errors="replace") as terminal:  # noqa: PTH123 - it is no file
             if os.tcgetpgrp(terminal.fileno()) != os.getpgrp():
                 return None
-            sys.stderr.write(question)
+            sys.stderr.write(for_stream(question, sys.stderr) + " ")
             sys.stderr.flush()
             answer = terminal.readline()
             if not answer:  # Ctrl-D leaves the cursor where it is
@@ -120,7 +122,8 @@ async def each(
             raise
         except Exception as error:  # noqa: BLE001 - it is raised below
             if _is_its_own(error):
-                terminal.say(f"error: {printable(instance_id, 80)}: {with_advice(error, goal)}")
+                told = re.sub(rf"^instance {re.escape(instance_id)} ", "it ", with_advice(error, goal))
+                terminal.say(f"error: {printable(instance_id, 80)}: {told}")
             return error
         return None
 

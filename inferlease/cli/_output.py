@@ -17,6 +17,8 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import click
 from click.exceptions import Exit
 
+from inferlease.cli._lines import broken
+
 __all__ = [
     "DECIMALS",
     "STDOUT_GONE",
@@ -156,12 +158,7 @@ def write_notes(notes: Sequence[str], say: Callable[[str], object]) -> None:
             say(note)
         return
     terminal = shutil.get_terminal_size().columns
-    write_lines([line for note in notes for line in _wrapped(note, terminal)])
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines, of which no word is broken, so that it can be copied."""
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    write_lines([line for note in notes for line in broken(note, terminal)])
 
 
 def _natural(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:

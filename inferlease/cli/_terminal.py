@@ -29,6 +29,7 @@ from inferlease import InferleaseError, InstanceEvent
 from inferlease._exchange import RETRIED
 from inferlease._printing import printable
 from inferlease._protocol import NOT_SENT
+from inferlease.cli._lines import for_stream
 from inferlease.cli._told import is_news
 from inferlease.cli._wording import at_shell
 from inferlease.errors import CHECK_ADDRESS
@@ -56,9 +57,10 @@ class Terminal:
         logging.getLogger("inferlease").setLevel(min(level, logging.INFO))
 
     def say(self, line: str) -> None:
-        """Write a line."""
+        """Write a line; on a terminal that is too narrow for it, in several."""
+        line = for_stream(line, self._stream)
         if self.is_interactive:
-            # Not wrapped: an id or an address that the terminal itself breaks is still copied whole.
+            # Not wrapped once more: an address that the terminal itself breaks is still copied whole.
             self._console.print(Text(line), soft_wrap=True)
         else:
             self._stream.write(f"{line}\n")

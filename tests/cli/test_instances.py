@@ -117,8 +117,7 @@ def test_a_person_is_shown_the_id_and_how_to_stop_it_once(tool: Tool, emulator: 
     code, terminal = tool.show("start", MODEL, "--wait")
     (instance_id,) = emulator.books().instances
     shown = [line for line in terminal.lines() if instance_id in line and "/v1" not in line]
-    assert (code, shown[0]) == (0, instance_id)
-    assert shown[1:] == [f"started, at most 1.20 EUR/h; stop it with: inferlease stop {instance_id}"]
+    assert (code, shown) == (0, [instance_id, f"inferlease stop {instance_id}"])
 
 
 def test_start_waits_on_demand(tool: Tool, emulator: FaultyEmulator) -> None:
@@ -135,7 +134,7 @@ def test_a_wait_that_is_over_tells_how_to_go_on(tool: Tool, emulator: FaultyEmul
     (instance_id,) = emulator.books().still_billed
     assert (done.returncode, done.stdout) == (1, f"{instance_id}\n")
     said = done.stderr.splitlines()[1]
-    assert said.startswith(f"error: {instance_id}: instance {instance_id} is not usable after 0.3 s")
+    assert said.startswith(f"error: {instance_id}: it is not usable after 0.3 s")
     assert said.endswith(f"; inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}")
 
 
@@ -309,7 +308,7 @@ def test_a_person_who_watches_sees_a_bar_for_each_worker_of_each(tool: Tool, acc
 
 
 def test_a_watch_of_what_there_is_not_says_nothing_but_that(tool: Tool) -> None:
-    code, terminal = tool.show("watch", "nope")
+    code, terminal = tool.show("watch", "nope", columns=200)
     said = [line for line in terminal.lines() if line.strip() and not line.startswith("looking")]
     assert (code, [line.partition(" was ")[0] for line in said]) == (1, ["error: nope: GET /instances/nope"])
 

@@ -272,7 +272,7 @@ def test_an_address_that_may_be_wrong_is_named(tool: Tool, emulator: FaultyEmula
 
 @pytest.mark.parametrize("verb", [("ps",), ("stop", "instance-1"), ("start", MODEL)], ids=" ".join)
 def test_a_person_is_told_once_that_the_server_can_not_be_reached(tool: Tool, verb: tuple[str, ...]) -> None:
-    code, terminal = tool.show(*verb, hurried=True, CORTECS_API_BASE_URL="http://127.0.0.1:9/api/v1")
+    code, terminal = tool.show(*verb, hurried=True, columns=300, CORTECS_API_BASE_URL="http://127.0.0.1:9/api/v1")
     shown = [line for line in terminal.lines() if "no connection to 127.0.0.1 port 9: Connection refused" in line]
     assert (code, [line.partition(": ")[0] for line in shown]) == (1, ["warning", "error"])
     assert "it is tried again, 30 s at the longest" in shown[0]

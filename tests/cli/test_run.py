@@ -126,9 +126,9 @@ def test_stderr_tells_the_life_of_the_instance_in_plain_lines(tool: Tool, emulat
     done = tool.run("run", MODEL, "--", "true")
     (instance_id,) = emulator.books().instances
     started, usable, stopped, cost = done.stderr.splitlines()
-    assert started.startswith(f"instance {instance_id} started (at most 1.20 EUR/h; stop it with: inferlease stop ")
-    assert usable.startswith(f"instance {instance_id} usable after ")
-    assert stopped.startswith(f"instance {instance_id} stopped after ")
+    assert started.startswith(f"{instance_id} started (at most 1.20 EUR/h; stop it with: inferlease stop ")
+    assert usable.startswith(f"{instance_id} usable after ")
+    assert stopped.startswith(f"{instance_id} stopped after ")
     assert cost.startswith("estimated cost: at most 0.0200 EUR for ")
     assert cost.endswith(", billed as 60 s); assuming the listed price for each GPU")
 
@@ -266,7 +266,7 @@ def test_a_stop_that_is_not_seen_is_told_and_is_no_success(
     _, said = run.communicate("go\n", timeout=30)
     assert run.returncode == code
     (told,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert told.startswith("error: instance instance-")
+    assert told.startswith("error: instance-")
     assert told.count("stop it with: inferlease stop instance-") == 1
 
 
