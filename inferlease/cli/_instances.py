@@ -13,7 +13,7 @@ from inferlease.ledger import now
 from inferlease.money import duration
 from inferlease.pricing import hourly
 
-__all__ = ["BRIEF_TITLES", "TITLES", "Prices", "brief_age", "brief_row", "described", "prices", "row"]
+__all__ = ["BRIEF_TITLES", "TITLES", "Prices", "brief_duration", "brief_row", "described", "prices", "row"]
 
 TITLES = ("instance", "state", "age", "at most", "hardware", "model")
 BRIEF_TITLES = ("instance", "state", "age", "at most", "model")
@@ -56,15 +56,18 @@ def brief_row(state: InstanceState, known: Prices) -> tuple[str, ...]:
     """The cells below `BRIEF_TITLES`: of an instance that is not up yet only how far it is."""
     instance_id, status, _, price, _, model = row(state, known)
     brief_status = f"at {progress}" if (progress := _progress(state)) else status
-    return instance_id, brief_status, brief_age(state.instance_status.started_at), price, model
+    return instance_id, brief_status, _brief_age(state.instance_status.started_at), price, model
 
 
-def brief_age(when: datetime | None) -> str:
-    """How long ago, in at most three characters for the first 999 days."""
-    if when is None:
-        return "-"
-    seconds = max(int((now() - when).total_seconds()), 0)
-    for unit, length, longest in (("s", 1, 100), ("m", 60, 100), ("h", 3600, 48)):
+def _brief_age(when: datetime | None) -> str:
+    """How long ago; clocks may differ."""
+    return "-" if when is None else brief_duration((now() - when).total_seconds())
+
+
+def brief_duration(seconds: float) -> str:
+    """A duration for people, in four characters at most for the first 999 days."""
+    seconds = max(int(seconds), 0)
+    for unit, length, longest in (("s", 1, 120), ("m", 60, 120), ("h", 3600, 48)):
         if seconds < longest * length:
             return f"{seconds // length}{unit}"
     return f"{seconds // 86400}d"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import click
@@ -10,7 +10,7 @@ import click
 from inferlease import Client, StartRecord
 from inferlease._printing import printable
 from inferlease.cli._client import ask
-from inferlease.cli._instances import brief_age
+from inferlease.cli._instances import brief_duration
 from inferlease.cli._options import AGE, ids_only, in_json
 from inferlease.cli._output import Form, is_terminal, write_json, write_lines, write_rows, write_table
 from inferlease.cli._terminal import Terminal
@@ -55,11 +55,11 @@ def _write(records: Sequence[StartRecord]) -> None:
         return
     write_table(
         ("instance", "state", "began", "lasted", "at most", "model"),
-        [_cells(record, _time(record.began, "%m-%d %H:%M"), _lasted(record)) for record in records],
+        [_cells(record, _time(record.began, "%m-%d %H:%M"), _lasted(record, duration)) for record in records],
         folds=("model",),
         brief=(
-            ("instance", "state", "age", "at most", "model"),
-            [_cells(record, brief_age(record.began)) for record in records],
+            ("instance", "state", "lasted", "at most", "model"),
+            [_cells(record, _lasted(record, brief_duration)) for record in records],
         ),
         below=[_reason(record) for record in records],
     )
@@ -92,11 +92,11 @@ def _ended_at(record: StartRecord) -> datetime | None:
     return None if record.ending == "handed over" else record.ended_at
 
 
-def _lasted(record: StartRecord) -> str:
+def _lasted(record: StartRecord, told: Callable[[float], str]) -> str:
     """From its start to its end, or up to now."""
     if record.ending == "handed over" or _is_nothing(record):
         return "-"
-    return duration(max(((record.ended_at or now()) - record.began).total_seconds() // 1, 0))
+    return told(max(((record.ended_at or now()) - record.began).total_seconds() // 1, 0))
 
 
 def _time(when: datetime | None, form: str) -> str:

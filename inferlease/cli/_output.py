@@ -44,7 +44,7 @@ Table: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Titles, and rows with a cell for each of them."""
 
 # Columns that a cell needs to be read with ease where it may be broken, or cut; and those between two cells.
-_LEAST_WIDTH, _LEAST_CUT, _GAP = 16, 10, 2
+_LEAST_WIDTH, _LEAST_CUT, _GAP = 16, 7, 2
 # Columns of a terminal from which on nothing is shortened, even if a row takes two lines.
 _ROOMY = 120
 

@@ -6,14 +6,14 @@ import asyncio
 import json
 import re
 import signal
-from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from inferlease import APIError, InferleaseError, _lookup
-from inferlease.cli import _instances, _rm, _upcoming
+from inferlease.cli import _rm, _upcoming
+from inferlease.cli._instances import brief_duration
 from tests.cli.support import A_LONG_ID, LONGEST_MODEL, MODEL, Tool, ended, read_until
 from tests.faults import FaultyEmulator, edited, emulated, step
 
@@ -65,12 +65,13 @@ def test_ps_takes_one_line_for_each(
 
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [(-5, "0s"), (0, "0s"), (99, "99s"), (100, "1m"), (5999, "99m"), (6000, "1h"), (48 * 3600, "2d"), (10**8, "1157d")],
-)
-def test_a_brief_age_is_short(seconds: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    when = datetime(2026, 1, 2, tzinfo=UTC)
-    monkeypatch.setattr(_instances, "now", lambda: when + timedelta(seconds=seconds))
-    assert _instances.brief_age(when) == told
+    [
+        (-5, "0s"), (0, "0s"), (119.9, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (48 * 3600 - 1, "47h"),
+        (48 * 3600, "2d"), (10**8, "1157d"),
+    ],
+)  # fmt: skip
+def test_a_brief_duration_is_short_and_never_looks_shorter_than_a_shorter_one(seconds: float, told: str) -> None:
+    assert brief_duration(seconds) == told
 
 
 def test_ps_overlooks_nothing_that_it_can_t_read(tool: Tool, emulator: FaultyEmulator, account: Client) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from attrs import evolve
 
 from inferlease import StartRefusedError
 from inferlease._requests import start_arguments
+from inferlease.cli import _leases, _output
 from inferlease.ledger import Bounds, now
 from inferlease.pricing import Price
 from tests.cli.support import A_LONG_ID, LONGEST_MODEL, MODEL, Tool
-from tests.recovery.support import begun, left
+from tests.recovery.support import begun, left, record
 
 if TYPE_CHECKING:
     from inferlease import Client
@@ -73,7 +76,7 @@ def test_at_a_terminal_it_is_a_table(tool: Tool, instance_id: str) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "times", "model"),
-    [(80, "[0-9]{1,2}s", "Meta-…-FP8"), (160, "[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}  -", LONGEST_MODEL)],
+    [(80, "-", "Met…FP8"), (160, "[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}  -", LONGEST_MODEL)],
 )
 def test_each_takes_one_line(tool: Tool, emulator: FaultyEmulator, columns: int, times: str, model: str) -> None:
     journal = begun(emulator, kind="start", args=start_arguments(LONGEST_MODEL), price=Price(123.4, "EUR"))
@@ -81,7 +84,21 @@ def test_each_takes_one_line(tool: Tool, emulator: FaultyEmulator, columns: int,
     journal.end("handed over")
     _, terminal = tool.show("leases", columns=columns)
     (row,) = [line.rstrip() for line in terminal.lines() if line.strip()][1:]
-    assert re.fullmatch(f"{A_LONG_ID}  handed over  {times} +123.40 EUR/h  {model}", row), row
+    assert re.fullmatch(f"{A_LONG_ID}  handed over  {times} *  123.40 EUR/h  {model}", row), row
+
+
+def test_of_what_has_ended_a_narrow_table_tells_how_long_it_lasted(
+    emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_record = record(emulator, left(emulator, A_LONG_ID, args=start_arguments(LONGEST_MODEL), ago=300))
+    for module in (_leases, _output):
+        monkeypatch.setattr(module, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    ended_at = open_record.began + timedelta(seconds=15)
+    _leases._write([evolve(open_record, owner="none", ending="stopped", ended_at=ended_at), open_record])
+    titles, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert titles == ["instance", "state", "lasted", "at", "most", "model"]
+    assert [row[1:3] for row in rows] == [["stopped", "15s"], ["orphaned", "5m"]]
 
 
 def test_of_a_refused_one_the_reason_is_told(tool: Tool, emulator: FaultyEmulator) -> None:

@@ -143,15 +143,15 @@ AT_LENGTH = [(*ROWS[0][:2], "x" * 70, ROWS[0][2]), (*ROWS[1][:2], "y", "short")]
             ],
         ),
         (
-            31,
+            28,
             [
                 "id          state    model",
-                "instance-1  running  a-mod…name",
+                "instance-1  running  a-m…ame",
                 "instance-2  stopped  short",
             ],
         ),
         (
-            30,
+            27,
             [
                 "id          state",
                 "  model",
