@@ -20,7 +20,7 @@ from inferlease.cli._told import is_news
 
 __all__ = ["command"]
 
-_NOTHING = "nothing is left: no process has ended before its leases did"
+_NOTHING = "nothing is left"
 
 
 @click.command("reap")

@@ -45,7 +45,7 @@ def test_with_nothing_to_do_it_says_nothing(tool: Tool, arguments: tuple[str, ..
 @pytest.mark.parametrize("arguments", [(), ("--yes",)])
 def test_at_a_terminal_it_says_that_nothing_is_left(tool: Tool, arguments: tuple[str, ...]) -> None:
     code, terminal = tool.show("reap", *arguments)
-    assert (code, "nothing is left" in terminal.shown) == (0, True)
+    assert (code, "nothing is left" in [line.strip() for line in terminal.lines()]) == (0, True)
 
 
 def test_an_account_that_can_t_be_read_is_told_and_asked_no_further(
