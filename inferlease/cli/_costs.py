@@ -12,6 +12,7 @@ import click
 
 from inferlease import Client, CostGroup, StartRecord
 from inferlease.cli._client import ask
+from inferlease.cli._instances import brief_duration
 from inferlease.cli._options import AGE, in_json
 from inferlease.cli._output import DECIMALS, rounded, write_json, write_lines, write_notes, write_table
 from inferlease.cli._terminal import Terminal
@@ -41,10 +42,17 @@ def command(*, since: timedelta, by: GroupBy, form: Literal["json", "csv"] | Non
         elif form == "csv":
             write_lines(_csv(groups, by))
         else:
-            titles = (by, "leases", "hours", "at most")
-            write_table(titles, [_row(group) for group in groups], folds=(by, "at most"))
             without = _started_without_lease(await client.leases.list(now() - since))
-            write_notes([_total(groups), *without, f"estimates: {ASSUMPTION}"], terminal.say)
+            if groups:
+                titles = (by, "leases", "hours", "at most")
+                write_table(titles, [_row(group) for group in groups], folds=(by, "at most"))
+                write_notes([_total(groups), *without, f"estimates: {ASSUMPTION}"], terminal.say)
+            else:
+                terminal.tell(
+                    f"no lease is live, or ended in the last {brief_duration(since.total_seconds())} "
+                    "(further back: --since)"
+                )
+                write_notes(without, terminal.say)
 
     return ask(tell)
 

@@ -41,6 +41,11 @@ def command(*, since: timedelta, form: Form) -> int:
             write_json([_object(record) for record in records])
         elif form == "ids":
             write_lines(list(dict.fromkeys(record.instance_id for record in records if record.instance_id is not None)))
+        elif not records:
+            terminal.tell(
+                f"no lease or start is live, or ended in the last {brief_duration(since.total_seconds())} "
+                "(further back: --since)"
+            )
         else:
             _write(records)
             if any(_state(record) == _OWNERS["dead"] for record in records):

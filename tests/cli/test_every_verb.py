@@ -48,7 +48,7 @@ STARTED = r"started, at most 1\.20 EUR/h; stop it with: inferlease stop instance
 BILLED = r"still billed: instance-\w+; stop with: inferlease stop instance-\w+\n"
 LEASED = r"instance-\w+ started .*\ninstance-\w+ usable .*\ninstance-\w+ stopped .*\nestimated cost: .*\n"
 QUOTED = r"1 worker, per_minute; an estimate: .*\nrecommended, .*\n(how long the balance lasts is unknown: .*\n)?"
-SUMMED_UP = r"in all: .*\n(not in it: .*\n)?estimates: .*\n"
+SUMMED_UP = r"(in all: .*\n(not in it: .*\n)?estimates: .*\n)?"  # nothing where there is nothing to sum up
 
 ALL = frozenset({"credentials", "right secret", "server"})
 

@@ -52,6 +52,12 @@ def test_without_any_it_says_nothing(tool: Tool) -> None:
     assert listed(tool) == []
 
 
+def test_without_any_a_person_is_told_so_and_how_to_look_further_back(tool: Tool) -> None:
+    code, terminal = tool.show("leases", "--since", "2w", columns=100)
+    said = [line for line in terminal.lines() if line.strip()]
+    assert (code, said) == (0, ["no lease or start is live, or ended in the last 14d (further back: --since)"])
+
+
 def test_an_object_has_all_that_is_known(tool: Tool, instance_id: str) -> None:
     (found,) = listed(tool)
     assert list(found) == KEYS
