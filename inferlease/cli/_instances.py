@@ -85,7 +85,7 @@ def described(state: InstanceState, known: Prices) -> list[str]:
         ("price", f"at most {known.told(args)}"),
         ("billing", args.billing_interval or "-"),
         ("context", f"{args.context_length} tokens" if args.context_length is not None else "-"),
-        ("started", _when(status.started_at)),
+        ("came up", _when(status.started_at)),
         ("stopped", _when(status.stopped_at)),
         ("workers", _number(args.num_workers)),
         *_workers(state),

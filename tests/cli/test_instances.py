@@ -97,6 +97,7 @@ def test_show_has_every_worker_and_the_address(tool: Tool, emulator: FaultyEmula
     emulator.fault("get", edit=edited(workers=[step(5, description="Running"), step(2)]))
     shown = tool.run("show", instance.instance_id).stdout
     assert f"base_url  {instance.base_url}\n" in shown
+    assert re.search(r"^came up   [0-9-]{10} [0-9:]{8} \([0-9]+ s ago\)$", shown, re.MULTILINE), shown
     assert shown.endswith("worker 1  5/5 Running\nworker 2  2/5 Loading\n")
 
 
