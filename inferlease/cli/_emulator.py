@@ -9,9 +9,11 @@ import os
 from typing import get_args
 
 import click
+from click.shell_completion import CompletionItem
 
 from inferlease.cli import _signals
 from inferlease.cli._options import SECONDS
+from inferlease.cli._output import write_lines
 from inferlease.cli._terminal import Terminal
 from inferlease.emulator import Books, Emulator, Fault, FaultKind, Operation
 
@@ -32,6 +34,9 @@ class _FaultType(click.ParamType[Fault]):
     """A fault as `Fault.parse` reads it."""
 
     name = "fault"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
+        return [CompletionItem(kind.value) for kind in FaultKind if kind.value.startswith(incomplete)]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Fault:
         try:
@@ -69,17 +74,20 @@ class _CapacityType(click.ParamType[tuple[str, int]]):
             self.fail(f"{value!r:.100} is no capacity, such as NVIDIA_L4_1=2: room for 2 instances", param, ctx)
 
 
-class _Command(click.Command):
-    """A command whose help ends with the catalogue of faults."""
+def _list_faults(ctx: click.Context, _param: click.Parameter, is_asked_for: bool) -> None:
+    """Print the catalogue of faults instead of doing anything, as `--help` does."""
+    if not is_asked_for or ctx.resilient_parsing:
+        return
+    formatter = ctx.make_formatter()
+    with formatter.section("Kinds of faults"):
+        formatter.write_dl([(kind.value, kind.description.replace("`", "")) for kind in FaultKind])
+    with formatter.section("Operations"):
+        formatter.write_text(", ".join(get_args(Operation)))
+    write_lines(formatter.getvalue().splitlines())
+    ctx.exit()
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        with formatter.section("Kinds of faults"):
-            formatter.write_dl([(kind.value, kind.description.replace("`", "")) for kind in FaultKind])
-        with formatter.section("Operations"):
-            formatter.write_text(", ".join(get_args(Operation)))
 
-
-@click.command("emulator", cls=_Command)
+@click.command("emulator")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="By default any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, callback=_loopback, help="A loopback address.")
 @click.option("--seconds-per-step", type=SECONDS, default=1.0, show_default=True, help="A worker has five steps.")
@@ -105,7 +113,15 @@ class _Command(click.Command):
     multiple=True,
     metavar="KIND[:OPERATION][=RATE]",
     help="Let something go wrong, such as status_503:get=0.1: for all operations unless one is named, and always "
-    "unless there is a rate from 0 to 1. May be given several times; rates add up.",
+    "unless there is a rate from 0 to 1. May be given several times; rates add up. --list-faults tells the kinds.",
+)
+@click.option(
+    "--list-faults",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_faults,
+    help="List the kinds of faults and the operations, and exit.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed draws the same faults again.")
 @click.option("--list-lag", type=SECONDS, default=0.0, help="The list of instances is so much behind.")

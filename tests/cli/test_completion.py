@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inferlease.emulator import FaultKind
 from tests.cli.support import INFERLEASE, MODEL, Tool
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def test_models_and_hardware(tool: Tool, verb: str) -> None:
 @pytest.mark.parametrize("line", ["run org/model -- pyth", "run org/model -- python hell"])
 def test_of_a_command_files_are_left_to_the_shell(tool: Tool, line: str) -> None:
     assert completed(tool, line) == [f"file,{line.rpartition(' ')[2]}"]
+
+
+def test_kinds_of_faults(tool: Tool) -> None:
+    assert completed(tool, "emulator --fault reset_") == [f"plain,{kind}" for kind in FaultKind if "reset_" in kind]
 
 
 def test_ids_that_suit_the_verb(tool: Tool, ids: list[str]) -> None:

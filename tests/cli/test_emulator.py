@@ -139,8 +139,16 @@ def test_what_it_can_not_emulate_is_one_line(
     assert said.count("\n") == 1
 
 
-def test_its_help_tells_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    assert invoke(["emulator", "--help"]) == 0
+def test_it_lists_every_kind_of_fault_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["emulator", "--fault", "nonsense", "--list-faults"]) == 0
     told = capsys.readouterr().out
     assert [kind for kind in FaultKind if f"  {kind} " not in told] == []
+    assert "Operations:\n  token, balance, " in told
+
+
+def test_its_help_is_of_a_readable_length_and_tells_how_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["emulator", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) < 60
     assert "KIND[:OPERATION][=RATE]" in told
+    assert "--list-faults tells the kinds." in " ".join(told.split())
