@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Literal, TypeAlias
 
@@ -12,6 +13,7 @@ from . import _requests
 from ._convert import decode
 from ._core import Core
 from ._ledgers import account_key, where_kept
+from ._orphans import Verdict
 from ._printing import printable
 from ._protocol import Answer, member
 from ._retry import Settled
@@ -19,12 +21,19 @@ from .errors import AuthenticationError, ConfigurationError, InferleaseError, Le
 from .ledger import now
 from .objects import Balance
 
-__all__ = ["Check", "Status", "check_up"]
+__all__ = ["Check", "Status", "check_up", "left_behind"]
 
 Status: TypeAlias = Literal["ok", "failed", "skipped"]
 
 # Seconds by which clocks may differ: the windows of the ledger and a date in Retry-After are far longer.
 _MOST_SKEW = 60.0
+
+# How one orphan is told, and how several are.
+_LEFT: dict[Verdict, tuple[str, str]] = {
+    "ours": ("instance that is ours", "instances that are ours"),
+    "possible": ("instance that may be ours", "instances that may be ours"),
+    "unresolved": ("start whose outcome is not known", "starts whose outcome is not known"),
+}
 
 
 @frozen
@@ -148,10 +157,15 @@ async def _orphans(core: Core, balance: Balance | InferleaseError) -> Check:
         return Check("orphans", "failed", str(error), "once that is mended: inferlease reap")
     if not orphans:
         return Check("orphans", "ok", "no process has left anything")
-    counted = {verdict: sum(each.verdict == verdict for each in orphans) for verdict in ("ours", "possible")}
-    counted["unresolved"] = len(orphans) - sum(counted.values())
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counted.items() if count)
-    return Check("orphans", "failed", f"ended processes have left: {said}", "look at them with: inferlease reap")
+    said = left_behind([each.verdict for each in orphans])
+    return Check("orphans", "failed", said, "look at them with: inferlease reap")
+
+
+def left_behind(verdicts: Sequence[Verdict]) -> str:
+    """What orphans there are, in a sentence."""
+    counts = {words: verdicts.count(verdict) for verdict, words in _LEFT.items()}
+    told = ", ".join(f"{count} {words[count > 1]}" for words, count in counts.items() if count)
+    return f"processes that are gone have left {told}"
 
 
 def _balance(balance: Balance | InferleaseError) -> Check:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 from attrs import asdict, evolve
 
 from inferlease import Check, Client, ConfigurationError
 from inferlease.cli import _signals
 from inferlease.cli._options import in_json
-from inferlease.cli._output import Form, write_json, write_table
+from inferlease.cli._output import Form, is_terminal, write_json, write_rows, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._wording import at_shell
 
@@ -34,9 +36,17 @@ async def _check(terminal: Terminal, form: Form) -> int:
     if form == "json":
         write_json([asdict(check) for check in checks])
     else:
-        rows = [(each.name, each.status, each.said, each.advice or "-") for each in checks]
-        write_table(("check", "status", "found", "what to do"), rows, folds=("found", "what to do"))
+        _write(checks)
     return 1 if any(each.status == "failed" for each in checks) else 0
+
+
+def _write(checks: Sequence[Check]) -> None:
+    rows = [(each.name, each.status, each.said) for each in checks]
+    if is_terminal():
+        advice = [f"to do: {each.advice}" if each.advice else "" for each in checks]
+        write_table(("check", "status", "found"), rows, folds=("found",), below=advice)
+    else:
+        write_rows([(*row, each.advice or "-") for row, each in zip(rows, checks, strict=True)])
 
 
 async def _checks() -> list[Check]:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from inferlease._checkup import left_behind
 from tests.cli.support import Tool
 from tests.faults import FaultyEmulator, emulated
 from tests.recovery.support import left
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from inferlease._orphans import Verdict
 
 CHECKS = ["credentials", "inference key", "reachability", "clock", "ledger", "orphans", "balance"]
 
@@ -44,11 +47,13 @@ def test_in_a_pipe_each_is_a_line_with_tabs(tool: Tool) -> None:
     assert [row[:2] for row in rows] == [[name, "ok"] for name in CHECKS]
 
 
-def test_at_a_terminal_it_is_a_table(tool: Tool) -> None:
-    terminal = tool.start_at_terminal("doctor", COLUMNS="200")
-    assert terminal.wait() == 0
-    lines = [line.split() for line in terminal.lines() if line.strip()]
-    assert ["check", "status", "found", "what", "to", "do"] in lines
+def test_at_a_terminal_what_to_do_stands_below_what_failed(tool: Tool) -> None:
+    code, terminal = tool.show("doctor", CORTECS_CLIENT_ID=None)
+    head, first, advice, second, *_ = [line.rstrip() for line in terminal.lines() if line.strip() and "━" not in line]
+    assert (code, head.split()) == (1, ["check", "status", "found"])
+    assert first.split()[:2] == ["credentials", "failed"]
+    assert advice == "  to do: get them from the provider's console"
+    assert second.startswith("inference key  ok")
 
 
 def test_missing_credentials_are_named(tool: Tool) -> None:
@@ -104,11 +109,23 @@ def test_a_date_that_can_t_be_read_is_no_failure(tool: Tool, emulator: FaultyEmu
     assert checked(tool, code=0)["clock"]["status"] == "skipped"
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (["ours"], "1 instance that is ours"),
+        (["possible", "possible", "ours"], "1 instance that is ours, 2 instances that may be ours"),
+        (["unresolved"] * 3, "3 starts whose outcome is not known"),
+    ],
+)
+def test_orphans_are_counted_in_words(verdicts: list[Verdict], said: str) -> None:
+    assert left_behind(verdicts) == f"processes that are gone have left {said}"
+
+
 def test_an_orphan_is_told(tool: Tool, emulator: FaultyEmulator) -> None:
     left(emulator)
     found = checked(tool)
     assert failed(found) == ["orphans"]
-    assert found["orphans"]["said"] == "ended processes have left: 1 unresolved"
+    assert found["orphans"]["said"] == "processes that are gone have left 1 start whose outcome is not known"
     assert found["orphans"]["advice"] == "look at them with: inferlease reap"
 
 
