@@ -108,7 +108,7 @@ class Transport:
         self.ssl: Any = ssl
         self.closed = False
         self.finished = False  # closed, and what was under way on the keeper has ended too
-        self.answered_at = time.monotonic()  # when the last answer came, whatever it said; at first, when this was made
+        self.answered_at: float = time.monotonic()  # of the last answer, whatever it said; at first, of its making
 
     @property
     def is_open(self) -> bool:
