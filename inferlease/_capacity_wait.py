@@ -205,7 +205,7 @@ class CapacityWait:
     def _check_wanted(self) -> None:
         if self._given_up:
             raise InferleaseError(
-                f"the start of {self._choices[0].model_id} was given up before it was sent: nothing was started"
+                f"the start of {self._choices[0].hf_name} was given up before it was sent: nothing was started"
             )
 
     # ---- pace -----------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ class LateStarts:
         if state.instance_id in start.told:
             return
         start.told.add(state.instance_id)
-        model = start.journal.intent.args.model_id
+        model = start.journal.intent.args.hf_name
         note = await self._announcer.cost_note(state.instance_id, state.instance_args)
         log.warning(
             "a start of %s whose answer was lost may have made instance %s%s; it is left as it is",
@@ -177,7 +177,7 @@ class LateStarts:
         log.warning(
             "instance %s of %s showed up late, after its start was given up: it is stopped",
             instance_id,
-            journal.intent.args.model_id,
+            journal.intent.args.hf_name,
         )
 
     async def _stopped(self, journal: Journal, instance_id: str) -> None:

@@ -140,7 +140,7 @@ def timed(limits: Limits, args: InstanceArgs, price: Price | None) -> tuple[Time
         given = f"{_source('max_cost', limits.max_cost)}={limits.max_cost:g}"
         if price is None:
             raise LeaseLimitError(
-                f"{given} can't be enforced, for the price of {printable(args.model_id, 120)} on "
+                f"{given} can't be enforced, for the price of {printable(args.hf_name, 120)} on "
                 f"{printable(args.hardware_type_id or 'the default hardware', 80)} is unknown: nothing was started; "
                 "set max_duration instead",
                 limit="max_cost",

@@ -147,6 +147,4 @@ class Order:
 
     def given_up(self) -> InferleaseError:
         """The error of an order that was given up before it was sent."""
-        return InferleaseError(
-            f"the start of {self.args.model_id} was given up before it was sent: nothing was started"
-        )
+        return InferleaseError(f"the start of {self.args.hf_name} was given up before it was sent: nothing was started")

@@ -103,7 +103,7 @@ class PendingStart:
         self._job: Job[InstanceState] = Job(
             lambda: starter.start(self._order),
             bound=starter.bound(self._order),
-            describe=lambda: f"waiting for the answer to the start of {self._order.args.model_id}",
+            describe=None,  # whoever has to wait for it has given it up, and that tells
         )
 
     def begin(self) -> None:
@@ -190,7 +190,7 @@ class PendingStart:
         """What it is about: in words, and by its id."""
         claim = self._order.claim
         if claim is None:
-            return f"a lease of {self._order.args.model_id}", None
+            return f"a lease of {self._order.args.hf_name}", None
         return f"instance {claim.instance_id}", claim.instance_id
 
     def note_usable(self) -> None:
@@ -301,7 +301,7 @@ class PendingStart:
         """A ResourceWarning for a lease that nobody released."""
         if self.is_lease and self.is_ours and not self._is_kept and not self._order.is_given_up:
             warnings.warn(
-                f"a lease of {self._order.args.model_id} was never released; "
+                f"a lease of {self._order.args.hf_name} was never released; "
                 "it is when its client is closed, or when the interpreter exits",
                 ResourceWarning,
                 stacklevel=3,
@@ -318,7 +318,7 @@ class PendingStart:
         with self._lock:
             if self._release is not None:  # its client was closed meanwhile
                 raise InferleaseError(
-                    f"the client was closed before the start of {self._order.args.model_id} returned: "
+                    f"the client was closed before the start of {self._order.args.hf_name} returned: "
                     "what it has started is stopped"
                 )
             self._is_handed_over = True
@@ -409,7 +409,7 @@ class PendingStart:
 
     def _describe(self) -> str:
         if self._order.claim is None:
-            return f"waiting for the answer to the start of {self._order.args.model_id}, to stop it"
+            return f"waiting for the answer to the start of {self._order.args.hf_name}, to stop it"
         costs = f", {price} until then" if (price := self._price()) is not None else ""
         left = self._release_timeout if self._release_deadline is None else self._release_deadline - time.monotonic()
         return (

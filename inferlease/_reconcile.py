@@ -106,7 +106,7 @@ class Reconciler:
         self, order: Order, cause: InferleaseError, shown: str, candidates: tuple[InstanceState, ...] = ()
     ) -> StartOutcomeUnknownError:
         unknown = StartOutcomeUnknownError(
-            f"whether {order.args.model_id} was started is unknown ({cause}); {shown}",
+            f"whether {order.args.hf_name} was started is unknown ({cause}); {shown}",
             candidates=candidates,
             status=cause.status,
         )

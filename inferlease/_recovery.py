@@ -389,4 +389,4 @@ def _refused(instance_id: str, why: str) -> InvalidArgumentError:
 def _tell(orphan: Orphan, what: str) -> None:
     name = f"instance {orphan.instance_id} of " if orphan.instance_id is not None else "a start of "
     price = f", at most {orphan.price}" if orphan.price is not None else ""
-    log.warning("%s%s%s: %s; %s", name, orphan.args.model_id, price, orphan.reason, what)
+    log.warning("%s%s%s: %s; %s", name, orphan.args.hf_name, price, orphan.reason, what)

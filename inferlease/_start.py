@@ -115,6 +115,7 @@ class Starter:
 
         Raises what `Instances.start` raises, and InferleaseError if the order is given up before it was sent.
         """
+        self.exchange.account()  # without credentials nothing is tried first
         self.guard.begin(order.guard)
         self.prices.fetch_soon()
         refusals: list[StartRefusedError] = []
@@ -270,11 +271,11 @@ class Starter:
             raise no_capacity from cause
         if is_last or not order.is_wanted or (order.deadline is not None and time.monotonic() >= order.deadline):
             raise StartOutcomeUnknownError(
-                f"whether {order.args.model_id} was started is unknown: {said}; "
+                f"whether {order.args.hf_name} was started is unknown: {said}; "
                 f"one that shows up within {journal.intent.late_window:g} s is stopped",
                 status=cause.status,
             ) from cause
-        log.warning("%s: the start of %s is sent again", said, order.args.model_id)
+        log.warning("%s: the start of %s is sent again", said, order.args.hf_name)
         return None
 
     async def _salvage(self, settled: Settled[InstanceState], instance_id: str) -> InstanceState:
@@ -298,7 +299,7 @@ class Starter:
             return error
         said = _protocol.server_message(outcome) or f"status {outcome.status}"
         refused: StartRefusedError = StartRefusedError(
-            f"the start of {args.model_id} was refused: {said}",
+            f"the start of {args.hf_name} was refused: {said}",
             status=outcome.status,
             request_id=error.request_id,
         )
@@ -327,7 +328,7 @@ def _refused_everywhere(order: Order, refusals: Sequence[StartRefusedError]) -> 
         f"{args.hardware_type_id}: {refusal}" for args, refusal in zip(order.choices, refusals, strict=True)
     )
     error = StartRefusedError(
-        f"the start of {order.args.model_id} was refused on each hardware type: {told}",
+        f"the start of {order.args.hf_name} was refused on each hardware type: {told}",
         status=last.status,
         request_id=last.request_id,
     )

@@ -184,7 +184,7 @@ class Lease:
             if not scope.expired():
                 raise
         raise WaitTimeoutError(
-            f"the start of {self._choices[0].model_id} was not answered within {timeout:g} s; "
+            f"the start of {self._choices[0].hf_name} was not answered within {timeout:g} s; "
             "whatever it starts is stopped"
         )
 

@@ -94,16 +94,19 @@ loop.run_forever()
     with emulator.hold("start", "unanswered") as hold, started(emulator, ACQUIRE + script) as process:
         hold.wait_arrived(20)
         process.send_signal(signal.SIGUSR1)
-        assert "waiting for the answer to the start" in process.read_error()
+        assert process.read_error().startswith(
+            "waiting for the answer to the start of meta-llama/Llama-3.1-8B-Instruct"
+        )
         hold.release()
         assert process.end() == 0, process.errors
+        assert process.errors.count("waiting for the answer") == 1
     assert emulator.books().starts == 1
     assert emulator.books().still_billed == []
 
 
 def test_a_forgotten_lease_is_a_resource_warning(emulator: Emulator) -> None:
     ended = run(emulator, "asyncio.run(acquire())", "-W", "always::ResourceWarning")
-    assert "ResourceWarning: a lease of meta-llama--Llama-3.1-8B-Instruct was never released" in ended.stderr
+    assert "ResourceWarning: a lease of meta-llama/Llama-3.1-8B-Instruct was never released" in ended.stderr
 
 
 def test_a_dropped_lease_is_a_resource_warning(emulator: Emulator) -> None:
@@ -115,7 +118,7 @@ with warnings.catch_warnings(record=True) as caught:
     gc.collect()
 print(*{str(warning.message) for warning in caught})
 """
-    assert "a lease of meta-llama--Llama-3.1-8B-Instruct was never released" in run(emulator, script).stdout
+    assert "a lease of meta-llama/Llama-3.1-8B-Instruct was never released" in run(emulator, script).stdout
 
 
 def test_the_exit_says_what_it_waits_for_and_how_to_stop_it(emulator: Emulator) -> None:

@@ -60,6 +60,8 @@ def _advice(error: InferleaseError, goal: Goal | None) -> str:
             return f"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and {_ADDRESS}"
         case ConfigurationError() if str(error).startswith("base_url") and "CORTECS_API_BASE_URL" in os.environ:
             return "mend it, or unset it"
+        case NoCapacityError() if "there is no hardware type" in str(error):
+            return "list hardware with: inferlease hardware"
         case StartRefusedError(status=404):
             return _MODELS
         case InvalidArgumentError() if str(error).startswith("not a model name"):

@@ -241,6 +241,10 @@ def test_an_ascii_terminal_is_written_to_all_the_same(capsys: pytest.CaptureFixt
             errors.NoCapacityError("it is taken", status=409),
             "; name others with --hardware-type, or wait with --wait-for-capacity",
         ),
+        (
+            errors.NoCapacityError("there is no hardware type NVIDIA_XX", status=404),
+            "; list hardware with: inferlease hardware",
+        ),
         (errors.LedgerError("mend the folder"), ""),
         (errors.WaitTimeoutError("instance a is not usable; the lease stops it", instance_id="a"), ""),
         (errors.OutcomeUnknownError("stop it with: inferlease stop a"), ""),
