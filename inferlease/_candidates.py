@@ -20,7 +20,7 @@ __all__ = ["Baseline", "Sighting", "baseline", "fuller_list", "is_same", "may_co
 
 @frozen
 class Baseline:
-    """Which instances there are before a start; the attributes are those of its `Intent`."""
+    """The instances before a start: `ids` is what its `Intent` calls `baseline`, the others are called the same."""
 
     ids: frozenset[str]
     foreign: frozenset[str]

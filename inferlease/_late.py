@@ -86,8 +86,9 @@ class LateStarts:
             return
         for start in self._unresolved:
             start.is_nothing_there = False
+        began = time.monotonic()
         try:
-            is_last = any(time.monotonic() >= start.until for start in self._unresolved)
+            is_last = any(began >= start.until for start in self._unresolved)
             listing = await (fuller_list(self._lookup) if is_last else self._lookup.list())
             skipped = [start for start in list(self._unresolved) if not await self._look_for(start, listing)]
         except InferleaseError as error:
@@ -96,7 +97,7 @@ class LateStarts:
             if not skipped:
                 self._looked_at = {state.instance_id for state in listing}
         for start in list(self._unresolved):
-            if time.monotonic() >= start.until:
+            if began >= start.until:
                 self.remove(start.journal)
                 if start.is_nothing_there:
                     await self._ledger.end(start.journal, "not found")

@@ -69,9 +69,16 @@ class Case:
 
 @frozen
 class Round:
-    """One look. Each instance is told once, however many starts it may come from."""
+    """One look. Each instance is told once, however many starts it may come from.
+
+    Attributes:
+        listing: What the account shows.
+        may_end: Whether that is enough to say of a start that it has made nothing.
+        told: Ids of the instances that were told.
+    """
 
     listing: Listing[InstanceState]
+    may_end: bool
     told: set[str] = field(factory=set[str])
 
 

@@ -201,7 +201,7 @@ class Recovery:
         if lost:
             # No start is over because a single list lacks what it has made.
             may_end = not all(map(is_unresolved, lost))
-            seen = Round(await (fuller_list(self._lookup) if may_end else self._lookup.list()))
+            seen = Round(await (fuller_list(self._lookup) if may_end else self._lookup.list()), may_end)
             # Those first that may take what fits: of the others each could only tell that it is possibly theirs.
             for record in sorted(lost, key=is_unresolved, reverse=True):
                 cases += await self._lost(record, seen, begin)
@@ -282,7 +282,7 @@ class Recovery:
             return [unresolved(record, "its answer was lost, and no instance of it has shown")]
         if sighting.has_nameless:
             return [unresolved(record, "its answer was lost, and the list has an instance that can't be read")]
-        if sighting.shows_nothing:
+        if sighting.shows_nothing and seen.may_end:
             await self._close(record, "not found")
         return []
 

@@ -80,42 +80,31 @@ async def test_a_model_that_can_not_be_read_makes_no_other_spec(
     assert emulator.books().still_billed == []
 
 
-@connected(exclusive=True, settle_time=0.1)
-@pytest.mark.parametrize("kind", ["absent_item", "bad_item"])
+@ours_alone
+@pytest.mark.parametrize(
+    ("kind", "is_before"),
+    [("absent_item", False), ("bad_item", False), ("bad_item", True)],
+    ids=["lacking", "garbled", "garbled before the later start too"],
+)
 async def test_where_a_start_takes_a_later_instance_its_own_is_not_lost(
-    client: Client, emulator: FaultyEmulator, kind: str
+    client: Client, emulator: FaultyEmulator, kind: str, is_before: bool
 ) -> None:
     emulator.fault("start", lost=True)
     with emulator.hold("list", "before", skip=1) as look, emulator.hold("start", "unanswered", skip=1) as answer:
         starting = asyncio.create_task(client.instances.start(MODEL))
         await look.arrived_async()
+        if is_before:
+            emulator.inject(Fault(kind, "list"))
         later = asyncio.create_task(client.instances.start(MODEL))
         await answer.arrived_async()
-        emulator.inject(Fault(kind, "list"))
+        if not is_before:
+            emulator.inject(Fault(kind, "list"))
         look.release()
         first = await starting
         emulator.mend()
     ids = [first.instance_id, (await later).instance_id]
     assert ids == list(reversed(emulator.books().instances))
     assert posts(emulator) == 2
-
-
-@ours_alone
-async def test_one_that_can_t_be_read_before_a_later_start_either_is_not_lost(
-    client: Client, emulator: FaultyEmulator
-) -> None:
-    emulator.fault("start", lost=True)
-    with emulator.hold("list", "before", skip=1) as look, emulator.hold("start", "unanswered", skip=1) as answer:
-        starting = asyncio.create_task(client.instances.start(MODEL))
-        await look.arrived_async()
-        emulator.inject(Fault("bad_item", "list"))
-        later = asyncio.create_task(client.instances.start(MODEL))
-        await answer.arrived_async()
-        look.release()
-        first = await starting
-        emulator.mend()
-    ids = [first.instance_id, (await later).instance_id]
-    assert ids == list(reversed(emulator.books().instances))
 
 
 @ours_alone

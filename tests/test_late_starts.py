@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,17 +126,37 @@ async def test_the_look_at_the_end_of_the_window_still_counts(
     await until(lambda: emulator.books().still_billed == [instance.instance_id] and emulator.books().starts == 2)
 
 
+async def lose(client: Client, emulator: FaultyEmulator) -> None:
+    """Start what is made, and can't be looked for."""
+    with emulator.hold("start", "before"):
+        starting = asyncio.create_task(give_up(client))
+        await until(lambda: emulator.asked("start"))
+        emulator.fault("list", 403, times=None)
+    await starting
+
+
+@connected(exclusive=True, settle_time=0.05, late_window=1.0)
+@emulated(faults=[Fault("reset_after", "start", times=1)])
+async def test_a_look_that_has_begun_before_the_end_of_the_window_is_not_the_last(
+    client: Client, emulator: FaultyEmulator
+) -> None:
+    await lose(client, emulator)
+    with emulator.hold("list", "before") as look:
+        await look.arrived_async()
+        emulator.mend("list")
+        emulator.inject(Fault("absent_item", "list", times=1))
+        (start,) = client._core.late._unresolved
+        await until(lambda: time.monotonic() >= start.until)
+    await until(lambda: not emulator.books().still_billed)
+
+
 @connected(exclusive=True, settle_time=0.05, late_window=1.0)
 @emulated(faults=[Fault("reset_after", "start", times=1)])
 async def test_the_last_look_is_not_at_a_single_list(
     client: Client, emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inferlease._late.LOOK_EVERY", 60.0)
-    with emulator.hold("start", "before"):
-        starting = asyncio.create_task(give_up(client))
-        await until(lambda: emulator.asked("start"))
-        emulator.fault("list", 403, times=None)
-    await starting
+    await lose(client, emulator)
     emulator.mend("list")
     emulator.inject(Fault("absent_item", "list", times=1))
     await until(lambda: not emulator.books().still_billed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from inferlease._async_ledger import is_unresolved
 from inferlease._requests import start_arguments
 from inferlease.emulator import Fault
 from inferlease.pricing import Price
@@ -206,6 +207,20 @@ async def test_one_list_that_lacks_it_does_not_end_an_old_start(
     await verdicts(client)
     assert record(emulator, journal).ending is None
     assert await verdicts(client) == [("possible", own)]
+
+
+async def test_nor_does_one_that_was_read_before_it_became_so_old(
+    client: Client, stranger: Client, emulator: FaultyEmulator
+) -> None:
+    journal = left(emulator, ago=599.0)
+    await strays(stranger, 1)
+    emulator.inject(Fault("absent_item", "list", times=1))
+    with emulator.hold("list", "before") as look:
+        looking = asyncio.create_task(verdicts(client))
+        await look.arrived_async()
+        await until(lambda: not is_unresolved(record(emulator, journal)))
+    await looking
+    assert record(emulator, journal).ending is None
 
 
 async def test_what_a_younger_start_takes_does_not_end_an_old_one(
