@@ -16,7 +16,8 @@ from ._capacity import Capacity
 from ._capacity_wait import CapacityWait
 from ._cost import Meter
 from ._exchange import Exchange
-from ._keeper import Job, Jobs
+from ._job import Job
+from ._keeper import Jobs
 from ._late import LateStarts
 from ._limits import Limits
 from ._lookup import Lookup
@@ -165,7 +166,12 @@ class Core:
         require_asyncio()
         self.exchange.transport.require_open()
         bound = 4 * self.exchange.timeout if bound is None else bound
-        job = self.jobs.submit(work, bound=bound, describe=lambda: f"waiting for {what}")
+        job = self.jobs.submit(
+            work,
+            bound=bound,
+            describe=lambda: f"waiting for {what}",
+            conclude=lambda error: "" if error is None else f"{what}: {error}",
+        )
         return await job.wait()
 
     async def restart(self, instance_id: str) -> tuple[InstanceState, Meter]:

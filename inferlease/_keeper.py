@@ -18,10 +18,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+from ._job import Conclude, Job
 
 __all__ = [
-    "Job",
     "Jobs",
     "call_at_exit",
     "call_last",
@@ -33,9 +34,9 @@ __all__ = [
     "is_busy",
     "is_exiting",
     "is_here",
-    "is_in_job",
     "loop",
     "owns",
+    "print_with",
     "say_later",
     "submit",
     "to_caller",
@@ -50,15 +51,6 @@ _SLICE = 0.1
 _REMINDER = 10.0
 # A job is bounded by itself; this is what it may overrun before the exit goes on without it.
 _GRACE = 5.0
-
-
-_in_job: contextvars.ContextVar[bool] = contextvars.ContextVar("in_job", default=False)
-
-
-def is_in_job() -> bool:
-    """Whether the caller is the work of a job."""
-    return _in_job.get()
-
 
 # What to undo if a caller in another thread is interrupted before it has the result of its call.
 undelivered: contextvars.ContextVar[list[Callable[[], object]] | None] = contextvars.ContextVar(
@@ -77,84 +69,6 @@ def call_unless_delivered(undo: Callable[[], object]) -> None:
 to_caller: contextvars.ContextVar[Callable[[Callable[[], object]], Awaitable[object]] | None] = contextvars.ContextVar(
     "to_caller", default=None
 )
-
-
-class Job(Generic[T]):
-    """One piece of work on the keeper. Whoever waits may leave; the work goes on.
-
-    Attributes:
-        deadline: Monotonic time by which the work ends by itself.
-        describe: What to tell on stderr while the interpreter's exit waits for it.
-    """
-
-    def __init__(
-        self, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None
-    ) -> None:
-        self.deadline: float = time.monotonic() + bound
-        self.describe = describe
-        self._work = work
-        self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._context = contextvars.copy_context()
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def done(self) -> bool:
-        return self._future.done()
-
-    def result(self) -> T:
-        """The result of work that is done; raises what it raised."""
-        # Not by `Future.result`, whose frames would stand in the user's traceback.
-        error = self._future.exception(timeout=0)
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # it holds this frame
-        return self._future.result(timeout=0)
-
-    def error(self) -> BaseException | None:
-        """What work that is done has raised."""
-        return self._future.exception(timeout=0)
-
-    def add_done_callback(self, callback: Callable[[], None]) -> None:
-        """Call `callback` in the keeper's thread once the work is done, or here and now if it is."""
-        self._future.add_done_callback(lambda _: callback())
-
-    async def wait(self) -> T:
-        """Wait on the running loop, whichever it is. A cancellation ends the wait, never the work."""
-        if not self._future.done():
-            loop = asyncio.get_running_loop()
-            waiter: asyncio.Future[None] = loop.create_future()
-            self._future.add_done_callback(lambda _: _wake(loop, waiter))
-            await waiter
-        return self.result()
-
-    def _begin(self) -> None:
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
-
-    async def _run(self) -> None:
-        _in_job.set(True)
-        try:
-            result = await self._work()
-        except asyncio.CancelledError:
-            # For whoever waits it would look like a cancellation of their own.
-            self._future.set_exception(RuntimeError("the work was cancelled on the keeper"))
-        except BaseException as error:  # noqa: BLE001 (whatever it is, it is for whoever waits)
-            self._future.set_exception(error)
-        else:
-            self._future.set_result(result)
-
-
-def _wake(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-    # A loop that was closed meanwhile has nobody left to tell.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(_set, waiter)
-
-
-def _set(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 class _Keeper:
@@ -192,6 +106,11 @@ class _Keeper:
         for job in list(self.jobs):
             if job.done:  # whose caller was interrupted before it would have been noticed here
                 self.jobs.discard(job)
+        for job in [job for job in self.told if job.done]:
+            del self.told[job]
+            # Whoever read that it is waited for reads what came of it.
+            if conclusion := job.conclusion():
+                say(partial(str, conclusion))
         if not (self.exit_calls or self.jobs):
             return None
         for key, call in list(self.exit_calls.items()):
@@ -211,12 +130,24 @@ class _Keeper:
         return pending
 
 
+def print_with(write: Callable[[str], object]) -> None:
+    """Have `write` print each line of the exit, instead of stderr as it is."""
+    global _print
+    _print = write
+
+
+def _to_stderr(line: str) -> None:
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
+
+
+_print: Callable[[str], object] = _to_stderr
+
+
 def _say(line: Callable[[], str]) -> None:
-    if sys.stderr is None:
-        return
     # Nothing about a message may keep the exit from its work.
     with contextlib.suppress(Exception):
-        print(line(), file=sys.stderr, flush=True)
+        _print(line())
 
 
 @contextlib.contextmanager
@@ -238,7 +169,11 @@ _inherited: list[object] = []
 
 
 def submit(
-    work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None = None
+    work: Callable[[], Coroutine[Any, Any, T]],
+    *,
+    bound: float,
+    describe: Callable[[], str] | None = None,
+    conclude: Conclude | None = None,
 ) -> Job[T]:
     """Run `work` on the keeper in the caller's `contextvars`; callable from any thread.
 
@@ -246,8 +181,9 @@ def submit(
         work: Makes the coroutine. It has to end by itself.
         bound: Seconds within which it does.
         describe: One line for stderr, asked for while the interpreter's exit waits for it.
+        conclude: Says what came of it, once it was waited for.
     """
-    job = Job(work, bound=bound, describe=describe)
+    job = Job(work, bound=bound, describe=describe, conclude=conclude)
     _keeper().submit(job)
     return job
 
@@ -261,10 +197,15 @@ class Jobs:
         self._then: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     def submit(
-        self, work: Callable[[], Coroutine[Any, Any, T]], *, bound: float, describe: Callable[[], str] | None = None
+        self,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        bound: float,
+        describe: Callable[[], str] | None = None,
+        conclude: Conclude | None = None,
     ) -> Job[T]:
         """As the function `submit`."""
-        job = Job(work, bound=bound, describe=describe)
+        job = Job(work, bound=bound, describe=describe, conclude=conclude)
         self.begin(job)
         return job
 

@@ -12,7 +12,7 @@ from cattrs import Converter
 from . import _protocol, _requests
 from ._convert import InvalidItem, Listing, decode, decode_list
 from ._exchange import Exchange
-from ._keeper import is_in_job
+from ._job import is_in_job
 from ._retry import ATTEMPTS
 from ._watch import LONGEST_INTERVAL, Poller
 from .errors import APIError, DecodeError, InferleaseError, NotFoundError

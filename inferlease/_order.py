@@ -13,10 +13,11 @@ from ._cost import Meter
 from ._limits import Limits, TimedLimit
 from .errors import InferleaseError
 from .ledger import Journal
+from .money import Price
 from .objects import InstanceArgs
 from .pricing import PriceList
 
-__all__ = ["Claim", "Order"]
+__all__ = ["Claim", "Order", "undoing", "undone"]
 
 T = TypeVar("T")
 
@@ -148,3 +149,22 @@ class Order:
     def given_up(self) -> InferleaseError:
         """The error of an order that was given up before it was sent."""
         return InferleaseError(f"the start of {self.args.hf_name} was given up before it was sent: nothing was started")
+
+
+def undoing(order: Order, seconds: float, price: Price | None) -> str:
+    """What is told while an order is undone; `seconds` are left for the stop of what was started."""
+    if order.claim is None:
+        return f"waiting for the answer to the start of {order.args.hf_name}, to stop it"
+    instance_id = order.claim.instance_id
+    costs = f", {price} until then" if price is not None else ""
+    return (
+        f"stopping {instance_id} (up to {seconds:.0f} s{costs}); "
+        f"if this process is killed: inferlease stop {instance_id}"
+    )
+
+
+def undone(order: Order) -> str:
+    """What is told then."""
+    if order.claim is None:
+        return f"of {order.args.hf_name} nothing was started"
+    return f"instance {order.claim.instance_id} is stopped"

@@ -15,9 +15,10 @@ from typing import Any
 
 from . import _keeper, _sigterm
 from ._cost import Meter, tell_every_hour
-from ._keeper import Job, Jobs
+from ._job import Job
+from ._keeper import Jobs
 from ._limits import Limits, enforce, exceeded, watch_balance
-from ._order import NO_LIMITS, Claim, Order
+from ._order import NO_LIMITS, Claim, Order, undoing, undone
 from ._release import Releaser
 from ._requests import MAX_SECONDS
 from ._start import Starter
@@ -292,7 +293,10 @@ class PendingStart:
                 if self._may_be_noted_kept and not self._is_kept:
                     self._jobs.submit(self._keep_no_longer, bound=_WRITING)
                 self._release = self._jobs.submit(
-                    self._undo, bound=self._starter.bound(self._order) + self._release_timeout, describe=self._describe
+                    self._undo,
+                    bound=self._starter.bound(self._order) + self._release_timeout,
+                    describe=self._describe,
+                    conclude=self._conclude,
                 )
         _keeper.forget_at_exit(self)
         return self._release
@@ -408,11 +412,9 @@ class PendingStart:
         return self._starter.announcer.price(self._job.result())
 
     def _describe(self) -> str:
-        if self._order.claim is None:
-            return f"waiting for the answer to the start of {self._order.args.hf_name}, to stop it"
-        costs = f", {price} until then" if (price := self._price()) is not None else ""
         left = self._release_timeout if self._release_deadline is None else self._release_deadline - time.monotonic()
-        return (
-            f"stopping {self._order.claim.instance_id} (up to {max(left, 0):.0f} s{costs}); "
-            f"if this process is killed: inferlease stop {self._order.claim.instance_id}"
-        )
+        return undoing(self._order, max(left, 0), self._price())
+
+    def _conclude(self, error: BaseException | None) -> str:
+        # Of all else a log line has told.
+        return "" if error is not None or self._is_kept or self._was_stopped else undone(self._order)

@@ -14,7 +14,8 @@ from attrs import evolve, frozen
 from . import _keeper
 from ._async_ledger import AsyncLedger, is_unresolved
 from ._candidates import fuller_list, is_same, may_come_from, sight
-from ._keeper import Job, Jobs
+from ._job import Job
+from ._keeper import Jobs
 from ._lookup import GRACE, Lookup
 from ._orphans import Case, Orphan, Round, orphan_of, possible, unresolved
 from ._release import Releaser

@@ -22,6 +22,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from . import _keeper
+from ._job import is_in_job
 from ._protocol import MAX_BODY, Answer, Lost, NotSent, Outcome
 from ._requests import Request
 from .errors import ConfigurationError
@@ -195,7 +196,7 @@ class Transport:
             return Lost(_bare(error)) if sent else _not_reached(error, URL(url))
 
     def _session(self, *, mutating: bool) -> aiohttp.ClientSession:
-        if self.finished or not _keeper.is_in_job():
+        if self.finished or not is_in_job():
             self.require_open()
         loop = asyncio.get_running_loop()
         session = self._sessions[mutating].get(loop)

@@ -23,7 +23,8 @@ from ._capacity import Capacity
 from ._convert import make_converter
 from ._core import Core
 from ._exchange import Exchange
-from ._keeper import Job, Jobs
+from ._job import Job
+from ._keeper import Jobs
 from ._late import LateStarts
 from ._limits import checked_limits
 from ._lookup import Lookup
@@ -371,9 +372,7 @@ class Client:
         unresolved = self._core.late.abandon()
         self._core.ledger.let_go()
         if unresolved:
-            log.warning(
-                "%d starts whose answer was lost are unresolved: `inferlease reap` tells what came of them", unresolved
-            )
+            log.warning("%d unresolved start(s), answer lost: `inferlease reap` tells what came of them", unresolved)
         await self._transport.close()
 
     def __repr__(self) -> str:

@@ -82,8 +82,7 @@ def test_a_process_that_ends_with_a_lease_open_releases_it(emulator: Emulator, e
     assert emulator.books().still_billed == []
 
 
-def test_a_process_that_ends_with_a_start_in_flight_releases_what_it_starts(emulator: Emulator) -> None:
-    script = """
+START_IN_FLIGHT = """
 import signal
 
 loop = asyncio.new_event_loop()
@@ -91,7 +90,18 @@ loop.add_signal_handler(signal.SIGUSR1, loop.stop)
 task = loop.create_task(acquire())
 loop.run_forever()
 """
-    with emulator.hold("start", "unanswered") as hold, started(emulator, ACQUIRE + script) as process:
+
+
+@pytest.mark.parametrize(
+    ("status", "conclusion"),
+    [(None, "instance {id} is stopped"), (402, "of meta-llama/Llama-3.1-8B-Instruct nothing was started")],
+)
+def test_a_process_that_ends_with_a_start_in_flight_releases_what_it_starts(
+    emulator: FaultyEmulator, status: int | None, conclusion: str
+) -> None:
+    if status is not None:
+        emulator.fault("start", status, handled=False)
+    with emulator.hold("start", "unanswered") as hold, started(emulator, ACQUIRE + START_IN_FLIGHT) as process:
         hold.wait_arrived(20)
         process.send_signal(signal.SIGUSR1)
         assert process.read_error().startswith(
@@ -99,8 +109,9 @@ loop.run_forever()
         )
         hold.release()
         assert process.end() == 0, process.errors
-        assert process.errors.count("waiting for the answer") == 1
-    assert emulator.books().starts == 1
+    told = process.errors.splitlines()
+    assert [line for line in told if "waiting for the answer" in line] == told[:1]
+    assert told[-1] == conclusion.format(id=next(iter(emulator.books().instances), ""))
     assert emulator.books().still_billed == []
 
 
@@ -184,7 +195,9 @@ asyncio.run(acquire())
 
 def test_a_forgotten_client_does_not_fill_stderr(emulator: Emulator) -> None:
     ended = run(emulator, "asyncio.run(acquire())")
-    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    began, done = ended.stderr.splitlines()
+    assert began.startswith("stopping ")
+    assert done.endswith(" is stopped")
 
 
 def test_without_logging_set_up_nothing_is_logged(emulator: FaultyEmulator) -> None:

@@ -9,11 +9,12 @@ import threading
 import pytest
 
 from inferlease import _keeper
+from inferlease._job import Job
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id")
 
 
-def submitted(gate: threading.Event, done: threading.Event) -> _keeper.Job[str]:
+def submitted(gate: threading.Event, done: threading.Event) -> Job[str]:
     """A job that waits for `gate`, then sets `done`."""
 
     async def work() -> str:

@@ -25,7 +25,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from inferlease import InferleaseError, InstanceEvent
+from inferlease import InferleaseError, InstanceEvent, _keeper
 from inferlease._exchange import RETRIED
 from inferlease._printing import printable
 from inferlease._protocol import NOT_SENT
@@ -49,6 +49,10 @@ class Terminal:
         logger.addHandler(_LogLines(self))
         logger.propagate = False
         self.show_log(logging.WARNING)
+        _keeper.print_with(self._say_at_exit)
+
+    def _say_at_exit(self, line: str) -> None:
+        self.say(at_shell(line))
 
     def show_log(self, level: int) -> None:
         """Show log lines from `level` on."""

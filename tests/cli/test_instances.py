@@ -192,6 +192,23 @@ def test_a_restart_after_which_credentials_are_refused_tells_what_is_billed(
     assert error.startswith("error: the client id and secret were not accepted")
 
 
+def test_a_start_that_is_interrupted_tells_what_became_of_it(tool: Tool, emulator: FaultyEmulator) -> None:
+    with emulator.hold("start", "unanswered") as hold:
+        terminal = tool.start_at_terminal("start", LONGEST_MODEL)
+        hold.wait_arrived(20)
+        terminal.type("\x03")
+        terminal.read_until("waiting for the answer")
+        hold.release()
+        assert terminal.wait() == 130
+    (instance_id,) = emulator.books().instances
+    assert [line for line in terminal.lines() if line][-3:] == [
+        "waiting for the answer to the start of",
+        f"{LONGEST_MODEL}, to stop it",
+        f"{instance_id} is stopped",
+    ]
+    assert emulator.books().still_billed == []
+
+
 @emulated(seconds_per_step=60.0)
 def test_a_wait_that_is_interrupted_tells_what_is_billed(tool: Tool, emulator: FaultyEmulator) -> None:
     start = tool.start("start", MODEL, "--wait")
