@@ -6,11 +6,36 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import get_args
 
+from attrs import frozen
+
 from .errors import InvalidArgumentError
 from .ledger import StartRecord
-from .money import DEFAULT_INTERVAL, CostGroup, GroupBy, billed, charge
+from .money import DEFAULT_INTERVAL, CostGroup, GroupBy, amount, billed, charge, duration
 
-__all__ = ["checked_by", "grouped"]
+__all__ = ["Spent", "checked_by", "grouped", "spent"]
+
+
+@frozen
+class Spent:
+    """What an instance has cost at most; `None` where its price, or the billing interval's length, is unknown."""
+
+    seconds: float
+    amount: float | None
+    currency: str | None
+
+    def __str__(self) -> str:
+        cost = "cost unknown" if self.amount is None else f"at most {amount(self.amount, self.currency)}"
+        return f"{cost} for {duration(self.seconds)}"
+
+
+def spent(record: StartRecord, until: datetime) -> Spent:
+    """From its start call on, as if it had run all the time."""
+    seconds = max((until - record.began).total_seconds(), 0.0)
+    interval = record.facts.billing_interval or record.args.billing_interval or DEFAULT_INTERVAL
+    price = record.facts.price or record.intent.price
+    if price is None:
+        return Spent(seconds, None, None)
+    return Spent(seconds, charge(price.amount, billed(seconds, interval)), price.currency)
 
 
 def checked_by(by: object) -> GroupBy:
@@ -46,18 +71,15 @@ def _name(record: StartRecord, by: GroupBy) -> str | None:
 
 
 def _with(group: CostGroup, record: StartRecord, at: datetime) -> CostGroup:
-    seconds = max(((record.ended_at or at) - record.intent.at).total_seconds(), 0.0)
-    interval = record.facts.billing_interval or record.intent.args.billing_interval or DEFAULT_INTERVAL
-    price = record.facts.price or record.intent.price
-    cost = charge(price.amount if price is not None else None, billed(seconds, interval))
+    cost = spent(record, record.ended_at or at)
     amounts = dict(group.amounts)
-    if price is not None and cost is not None:
-        amounts[price.currency] = amounts.get(price.currency, 0.0) + cost
+    if cost.amount is not None and cost.currency is not None:
+        amounts[cost.currency] = amounts.get(cost.currency, 0.0) + cost.amount
     return CostGroup(
         group.name,
         group.leases + 1,
         group.live + (record.ending is None),
-        group.seconds + seconds,
+        group.seconds + cost.seconds,
         amounts,
-        group.unknown + (cost is None or price is None),
+        group.unknown + (cost.amount is None),
     )

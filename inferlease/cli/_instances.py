@@ -73,8 +73,8 @@ def brief_duration(seconds: float) -> str:
     return f"{seconds // 86400}d"
 
 
-def described(state: InstanceState, known: Prices) -> list[str]:
-    """All that is known of an instance, a line each."""
+def described(state: InstanceState, known: Prices, cost: str) -> list[str]:
+    """All that is known of an instance, a line each; `cost` is what it has cost, in words."""
     args, status = state.instance_args, state.instance_status
     told: list[tuple[str, str]] = [
         ("instance", state.instance_id),
@@ -83,6 +83,7 @@ def described(state: InstanceState, known: Prices) -> list[str]:
         ("model", args.hf_name),
         ("hardware", args.hardware_type_id or "-"),
         ("price", f"at most {known.told(args)}"),
+        ("cost", cost or "-"),
         ("billing", args.billing_interval or "-"),
         ("context", f"{args.context_length} tokens" if args.context_length is not None else "-"),
         ("came up", _when(status.started_at)),

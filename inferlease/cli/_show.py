@@ -12,6 +12,7 @@ from inferlease.cli._ids import distinct, each, id_arguments
 from inferlease.cli._instances import described, prices
 from inferlease.cli._options import in_json
 from inferlease.cli._output import Form, write_json, write_lines
+from inferlease.cli._remembered import Remembered
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["command"]
@@ -32,7 +33,10 @@ def command(*, instance_ids: tuple[str, ...], form: Form) -> int:
         if form == "json":
             write_json(client.converter.unstructure(found))
         else:
-            blocks = ["\n".join(described(instance, known)) + "\n" for instance in found]
+            remembered = Remembered(client)
+            blocks = [
+                "\n".join(described(instance, known, await remembered.cost_of(instance))) + "\n" for instance in found
+            ]
             write_lines("\n".join(blocks).splitlines())
         return code
 

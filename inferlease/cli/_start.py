@@ -15,7 +15,23 @@ from inferlease.cli._upcoming import Upcoming
 __all__ = ["command"]
 
 
-@click.command("start")
+class _Start(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from inferlease.cli._run import command as run
+
+            if not any(error.option_name in parameter.opts for parameter in run.params):
+                raise
+            raise click.UsageError(
+                f"{error.option_name} is an option of a lease, and what this starts runs until you stop it: "
+                f"inferlease run MODEL {error.option_name} ... -- COMMAND",
+                ctx,
+            ) from None
+
+
+@click.command("start", cls=_Start)
 @model_argument
 @spec_options
 @click.option("--wait", is_flag=True, help="Wait until it is usable, and show how far each worker is.")

@@ -9,9 +9,10 @@ import click
 
 from inferlease import Client, InferleaseError
 from inferlease.cli._completion import complete_live
-from inferlease.cli._ending import absent, end_each
+from inferlease.cli._ending import absent, end_each, with_cost
 from inferlease.cli._ids import confirm, distinct, id_arguments, yes_option
 from inferlease.cli._options import POSITIVE_SECONDS
+from inferlease.cli._remembered import Remembered
 
 __all__ = ["command"]
 
@@ -26,7 +27,7 @@ _PAUSE = 1.0  # seconds
 )
 @yes_option
 def command(*, instance_ids: tuple[str, ...], timeout: float, yes: bool) -> int:
-    """Stop instances and wait until they are seen to be stopped.
+    """Stop instances and wait until they are seen to be stopped, and tell what each has cost at most.
 
     One that is stopped already is fine, and so is one that is gone, if the ledger remembers it. An id that nobody
     knows is an error. An ID of - stands for those that stdin has, one a line. Exits with 0 only if none is left.
@@ -35,20 +36,20 @@ def command(*, instance_ids: tuple[str, ...], timeout: float, yes: bool) -> int:
     confirm("stop", ids, yes=yes)
     return end_each(
         ids,
-        lambda client, instance_id: _stopped(client, instance_id, timeout),
+        lambda client, instance_id, remembered: _stopped(client, instance_id, remembered, timeout),
         "stopping",
         "what was asked for goes on, and is not waited for",
     )
 
 
-async def _stopped(client: Client, instance_id: str, timeout: float) -> str:
+async def _stopped(client: Client, instance_id: str, remembered: Remembered, timeout: float) -> str:
     """What became of the instance, in words."""
     deadline = time.monotonic() + timeout
     while True:
         try:
             instance = await client.instances.stop(instance_id)
             if instance is None:
-                return await absent(client, instance_id, "stopped")
+                return await absent(remembered, instance_id, "stopped")
             await instance.wait_until_stopped(max(deadline - time.monotonic(), _PAUSE))
         except InferleaseError as error:
             # Some refuse a stop for as long as the instance is pending.
@@ -56,4 +57,4 @@ async def _stopped(client: Client, instance_id: str, timeout: float) -> str:
                 await asyncio.sleep(_PAUSE)
                 continue
             raise
-        return "stopped"
+        return with_cost("stopped", await remembered.cost_of(instance))

@@ -82,6 +82,11 @@ def test_the_version_is_the_package_s() -> None:
         (["run"], "error: Missing argument 'MODEL'."),
         (["run", "org/model"], "error: Missing argument '-- COMMAND...'."),
         (["run", "org/model", "--num-workers", "9", "--", "true"], "error: Invalid value for '--num-workers'"),
+        (
+            ["start", "org/model", "--max-cost=5"],
+            "error: --max-cost is an option of a lease, and what this starts runs",
+        ),
+        (["start", "org/model", "--max-cots=5"], "error: No such option '--max-cots'."),
         (["run", "org/model", "python", "-c", "pass"], "error: No such option '-c'"),
         (
             ["run", "org/model", "--timeout", "soon", "--", "true"],

@@ -46,6 +46,7 @@ UNKNOWN_MODEL = (
 )
 STARTED = r"started, at most 1\.20 EUR/h; stop it with: inferlease stop instance-\w+\n"
 BILLED = r"still billed: instance-\w+; stop with: inferlease stop instance-\w+\n"
+STOPPED = r"instance-\w+: stopped(; at most \S+ EUR for .* since its start)?\n"
 LEASED = r"instance-\w+ started .*\ninstance-\w+ usable .*\ninstance-\w+ stopped .*\nestimated cost: .*\n"
 QUOTED = r"1 worker, per_minute; an estimate: .*\nrecommended, .*\n(how long the balance lasts is unknown: .*\n)?"
 SUMMED_UP = r"(in all: .*\n(not in it: .*\n)?estimates: .*\n)?"  # nothing where there is nothing to sum up
@@ -104,8 +105,8 @@ VERBS = {
     "show": Verb(("{running}",), NOTHING, "base_url", unknown=UNKNOWN, shape=list[InstanceState]),
     "watch": Verb(("{running}", "--until", "usable"), NOTHING, "running", unknown=UNKNOWN, shape=InstanceEvent),
     "stop": Verb(
-        ("{running}",), r"instance-\w+: stopped\n", ": stopped", unknown=THERE_IS_NONE,
-        closed=(0, r"instance-\w+: stopped\n"),
+        ("{running}",), STOPPED, ": stopped", unknown=THERE_IS_NONE,
+        closed=(0, STOPPED),
     ),
     "restart": Verb(
         ("{stopped}",), STARTED, "stop it with", unknown=UNKNOWN, closed=(141, BILLED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,9 @@ async def ids(client: Client) -> list[str]:
 def test_all_are_stopped(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
     done = tool.run("stop", "-y", *ids)
     assert (done.returncode, done.stdout) == (0, "")
-    assert sorted(done.stderr.splitlines()) == sorted(f"{each}: stopped" for each in ids)
+    assert sorted(line.partition("; ")[0] for line in done.stderr.splitlines()) == sorted(
+        f"{each}: stopped" for each in ids
+    )
     assert emulator.books().still_billed == []
 
 
@@ -43,7 +46,28 @@ def test_it_waits_until_the_stop_is_seen(tool: Tool, emulator: FaultyEmulator, i
 def test_one_that_is_stopped_is_fine(tool: Tool, ids: list[str]) -> None:
     tool.run("stop", ids[0])
     done = tool.run("stop", ids[0])
-    assert (done.returncode, done.stderr) == (0, f"{ids[0]}: stopped\n")
+    assert (done.returncode, done.stderr.startswith(f"{ids[0]}: stopped")) == (0, True)
+
+
+def test_what_it_has_cost_since_its_start_is_told(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
+    told = r"at most 0\.0\d00 EUR for [\d.]+ s since its start\n"
+    assert re.fullmatch(rf"{ids[0]}: stopped; {told}", tool.run("stop", ids[0]).stderr)
+    assert re.fullmatch(rf"{ids[1]}: deleted; {told}", tool.run("rm", "--force", ids[1]).stderr)
+    assert re.search(rf"^cost      {told}", tool.run("show", ids[2]).stdout, re.MULTILINE)
+
+
+def test_what_nobody_here_has_started_has_cost_nobody_knows_what(tool: Tool, ids: list[str], tmp_path: Path) -> None:
+    elsewhere = {"INFERLEASE_STATE_DIR": str(tmp_path)}
+    assert "\ncost      -\n" in tool.run("show", ids[0], **elsewhere).stdout
+    assert tool.run("stop", ids[0], **elsewhere).stderr == f"{ids[0]}: stopped\n"
+
+
+def test_the_cost_of_an_earlier_life_is_not_told_of_this_one(tool: Tool, emulator: FaultyEmulator) -> None:
+    with emulator.sync_client() as client:
+        with client.lease(MODEL, delete=False) as instance:
+            pass
+        instance.restart()
+    assert "\ncost      -\n" in tool.run("show", instance.instance_id).stdout
 
 
 @pytest.mark.parametrize("verb", ["stop", "rm"])
