@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from inferlease.cli._wording import at_shell
@@ -25,7 +26,7 @@ from inferlease.errors import (
     WaitTimeoutError,
 )
 
-__all__ = ["Goal", "with_advice"]
+__all__ = ["Goal", "is_about_model", "suggest", "with_advice"]
 
 Goal: TypeAlias = Literal["usable", "stopped"]
 """What an instance was waited for to be."""
@@ -41,6 +42,19 @@ _WHATEVER: dict[type[InferleaseError], str] = {
 """What is to be done about errors of a kind, whatever else they say."""
 
 
+_suggested: list[str] = []
+
+
+def suggest(models: Sequence[str]) -> None:
+    """Have the error of a model that does not exist name these."""
+    _suggested[:] = models
+
+
+def is_about_model(error: InferleaseError) -> bool:
+    """Whether it says that there is no such model."""
+    return _advice(error, None) == _MODELS
+
+
 def with_advice(error: InferleaseError, goal: Goal | None = None) -> str:
     """The error in one line, with what to do about it.
 
@@ -50,6 +64,8 @@ def with_advice(error: InferleaseError, goal: Goal | None = None) -> str:
     advice = _advice(error, goal)
     said = str(error).removesuffix(CHECK_ADDRESS) if advice else str(error)
     if advice == _MODELS:
+        if _suggested:
+            advice = f"did you mean {_either(_suggested)}? {_MODELS}"
         said = re.sub(r"^GET /models/(\S+) was answered 404\b.*", r"there is no model \1", said)
     return at_shell(f"{said.rstrip('.')}; {advice}" if advice else said)
 
@@ -80,6 +96,11 @@ def _advice(error: InferleaseError, goal: Goal | None) -> str:
             return f"check {_ADDRESS}"
         case _:
             return next((advice for kind, advice in _WHATEVER.items() if isinstance(error, kind)), "")
+
+
+def _either(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _of_unknown(error: NotFoundError) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
@@ -76,11 +76,15 @@ def _instances(suits: Callable[[Instance], bool]) -> Completion:
 
 
 async def _models(client: Client) -> Found:
-    return [(model.hf_name, model.screen_name) for model in await client.models.list()]
+    return _by_name((model.hf_name, model.screen_name) for model in await client.models.list())
 
 
 async def _hardware(client: Client) -> Found:
-    return [(hardware.hardware_type_id, None) for hardware in await client.hardware_types.list()]
+    return _by_name((hardware.hardware_type_id, None) for hardware in await client.hardware_types.list())
+
+
+def _by_name(found: Iterable[tuple[str, str | None]]) -> Found:
+    return sorted(found, key=lambda each: each[0].lower())
 
 
 def complete_files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

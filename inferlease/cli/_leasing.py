@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TypedDict
 
 from inferlease import Client, Instance, Receipt
+from inferlease.cli._near import suggesting
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["LeaseArguments", "estimated", "leased"]
@@ -39,19 +40,20 @@ async def leased(
     However it ends, `tell` gets the receipt, if anything was started.
     """
     bars = terminal.bars()
-    lease = client.lease(model, on_progress=bars.show, **arguments)
-    try:
-        with bars:
-            bars.waiting_for("starting")
-            async with lease as instance:
-                bars.clear()
-                try:
-                    yield instance
-                finally:
-                    bars.waiting_for("stopping")
-    finally:
-        if lease.receipt is not None:
-            tell(lease.receipt)
+    async with suggesting(client, model):
+        lease = client.lease(model, on_progress=bars.show, **arguments)
+        try:
+            with bars:
+                bars.waiting_for("starting")
+                async with lease as instance:
+                    bars.clear()
+                    try:
+                        yield instance
+                    finally:
+                        bars.waiting_for("stopping")
+        finally:
+            if lease.receipt is not None:
+                tell(lease.receipt)
 
 
 def estimated(receipt: Receipt) -> str:

@@ -7,6 +7,7 @@ import click
 from inferlease import Client
 from inferlease.cli._client import ask
 from inferlease.cli._completion import complete_hardware
+from inferlease.cli._near import suggesting
 from inferlease.cli._options import POSITIVE_SECONDS, in_json, model_argument
 from inferlease.cli._output import Form, rounded, write_json, write_notes, write_table
 from inferlease.cli._terminal import Terminal
@@ -38,7 +39,8 @@ def command(
     """
 
     async def tell(client: Client, terminal: Terminal) -> None:
-        quote = await client.quote(model, hardware_type or None, num_workers, duration)
+        async with suggesting(client, model):
+            quote = await client.quote(model, hardware_type or None, num_workers, duration)
         if form == "json":
             write_json(rounded(client.converter.unstructure(quote)))
         else:

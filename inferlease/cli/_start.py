@@ -6,6 +6,7 @@ import click
 
 from inferlease import Client
 from inferlease.cli import _signals
+from inferlease.cli._near import suggesting
 from inferlease.cli._options import ids_only, in_json, model_argument, spec_options, wait_options
 from inferlease.cli._output import Form
 from inferlease.cli._signals import Interrupts
@@ -67,16 +68,17 @@ def command(
     async def start(interrupts: Interrupts) -> int:
         interrupts.consequence = "what was started is stopped again"
         async with Client() as client:
-            with terminal.bars() as bars:
-                bars.waiting_for("starting")
-                instance = await client.instances.start(
-                    model,
-                    hardware_type_id=hardware_type or None,
-                    context_length=context_length,
-                    billing_interval=billing_interval,
-                    num_workers=num_workers,
-                    wait_for_capacity=wait_for_capacity,
-                )
+            async with suggesting(client, model):
+                with terminal.bars() as bars:
+                    bars.waiting_for("starting")
+                    instance = await client.instances.start(
+                        model,
+                        hardware_type_id=hardware_type or None,
+                        context_length=context_length,
+                        billing_interval=billing_interval,
+                        num_workers=num_workers,
+                        wait_for_capacity=wait_for_capacity,
+                    )
             return await upcoming.follow(client, [instance], terminal, interrupts, as_list=False)
 
     return _signals.run(start, terminal.say)

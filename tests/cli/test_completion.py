@@ -70,6 +70,11 @@ def test_models_and_hardware(tool: Tool, verb: str) -> None:
     assert completed(tool, f"{verb} --hardware-type NVIDIA_L40S_") == ["plain,NVIDIA_L40S_1", "plain,NVIDIA_L40S_2"]
 
 
+def test_models_come_by_their_names(tool: Tool, emulator: FaultyEmulator) -> None:
+    emulator.fault("models", body={"models": [{"model_id": f"org--{name}"} for name in ("c", "A", "b")]})
+    assert completed(tool, "start ") == ["plain,org/A", "plain,org/b", "plain,org/c"]
+
+
 @pytest.mark.parametrize("line", ["run org/model -- pyth", "run org/model -- python hell"])
 def test_of_a_command_files_are_left_to_the_shell(tool: Tool, line: str) -> None:
     assert completed(tool, line) == [f"file,{line.rpartition(' ')[2]}"]
