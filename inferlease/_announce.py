@@ -55,9 +55,12 @@ class Announcer:
     def _say_up(self, instance_id: str) -> None:
         if (untold := self._untold.pop(instance_id, None)) is not None:
             state, how = untold
-            log.info("instance %s %s%s", instance_id, how, _cost_note(instance_id, self.price(state)))
+            workers = state.instance_args.num_workers or 1
+            log.info("instance %s %s%s", instance_id, how, _cost_note(instance_id, self.price(state), workers))
 
 
-def _cost_note(instance_id: str, price: Price | None) -> str:
+def _cost_note(instance_id: str, price: Price | None, workers: int = 1) -> str:
     costs = f"at most {price}" if price is not None else "price unknown"
+    if workers > 1:
+        costs = f"{workers} workers, {costs}"
     return f" ({costs}; stop it with: inferlease stop {instance_id})"

@@ -373,7 +373,7 @@ async def test_a_start_logs_its_price_and_how_to_stop_it(client: Client, caplog:
         instance = await client.instances.start(MODEL, num_workers=2)
         await until(lambda: len(caplog.records) == 1)
     (message,) = caplog.messages
-    assert f"instance {instance.instance_id} started (at most 2.40 EUR/h" in message
+    assert f"instance {instance.instance_id} started (2 workers, at most 2.40 EUR/h" in message
     assert f"stop it with: inferlease stop {instance.instance_id})" in message
 
 

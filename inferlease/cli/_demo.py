@@ -46,7 +46,7 @@ _SHOWN = 5
 @click.option("--concurrency", type=click.IntRange(1, 1000), default=32, show_default=True, help="Requests at a time.")
 @click.option("--seconds-per-step", type=SECONDS, default=0.3, show_default=True, help="A start has five steps.")
 def command(*, source: str | None, model: str, concurrency: int, seconds_per_step: float) -> int:
-    """Lease an emulated instance and let it answer prompts, one a line; by default 100 that come along.
+    """Lease an emulated instance of two workers and let it answer prompts, one a line; by default 100 of its own.
 
     Needs no credentials and no network. The answers are written to stdout, one line of JSON each, in the order of
     the prompts; at a terminal the first few are shown. At the end the emulator's books have to show that nothing is
