@@ -86,10 +86,11 @@ class Core:
     ) -> PendingStart:
         """Begin a start on the keeper; the arguments are those of `PendingStart`.
 
-        Raises ConfigurationError where nothing may be started any more.
+        Raises ConfigurationError where there are no credentials, or nothing may be started any more.
         """
         require_asyncio()
         self.exchange.transport.require_open()
+        self.exchange.account()
         if _keeper.is_exiting():
             raise ConfigurationError("the process is ending: nothing is started any more")
         self.reap_in_background()

@@ -77,12 +77,16 @@ class Job(Generic[T]):
 
     async def wait(self) -> T:
         """Wait on the running loop, whichever it is. A cancellation ends the wait, never the work."""
+        await self.ended()
+        return self.result()
+
+    async def ended(self) -> None:
+        """As `wait`, for whoever does not raise what the work has raised: that would add to its traceback."""
         if not self._future.done():
             loop = asyncio.get_running_loop()
             waiter: asyncio.Future[None] = loop.create_future()
             self._future.add_done_callback(lambda _: _wake(loop, waiter))
             await waiter
-        return self.result()
 
     def _begin(self) -> None:
         if self._task is None:

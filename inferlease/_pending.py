@@ -253,8 +253,7 @@ class PendingStart:
     async def instance_id(self) -> str | None:
         """The id of what was started, once that is known; `None` if nothing was, or nothing is known of it."""
         if self.is_ours:
-            with contextlib.suppress(Exception):
-                await self._job.wait()
+            await self._job.ended()
         return self._order.claim.instance_id if self._order.claim is not None else None
 
     async def keep(self) -> None:

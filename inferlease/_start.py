@@ -115,7 +115,6 @@ class Starter:
 
         Raises what `Instances.start` raises, and InferleaseError if the order is given up before it was sent.
         """
-        self.exchange.account()  # without credentials nothing is tried first
         self.guard.begin(order.guard)
         self.prices.fetch_soon()
         refusals: list[StartRefusedError] = []
