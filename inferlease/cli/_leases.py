@@ -119,7 +119,8 @@ def _is_nothing(record: StartRecord) -> bool:
 
 
 def _reason(record: StartRecord) -> str:
-    return printable(record.reason or "")
+    args = record.args
+    return printable((record.reason or "").replace(args.model_id, args.hf_name))
 
 
 def _object(record: StartRecord) -> dict[str, object]:
