@@ -17,7 +17,9 @@ _HOME = {
     "account": ("Account",),
     "_checkup": ("Check",),
     "_convert": ("InvalidItem", "Listing"),
+    "_costs": ("CostGroup",),
     "_orphans": ("Orphan",),
+    "quotes": ("HardwareQuote", "Quote"),
     "ledger": ("StartRecord",),
     "objects": (
         "Balance",
@@ -35,7 +37,7 @@ _HOME = {
         "PriceInfo",
         "WorkerStatus",
     ),
-    "money": ("CostEstimate", "CostGroup", "HardwareQuote", "Quote", "Receipt"),
+    "money": ("CostEstimate", "Receipt"),
     "errors": (
         "APIError",
         "AuthenticationError",
@@ -70,6 +72,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ._checkup import Check
     from ._convert import InvalidItem, Listing
+    from ._costs import CostGroup
     from ._orphans import Orphan
     from .account import Account
     from .client import Client
@@ -105,7 +108,7 @@ if TYPE_CHECKING:
     from .leases import Leases
     from .ledger import StartRecord
     from .models import Models
-    from .money import CostEstimate, CostGroup, HardwareQuote, Quote, Receipt
+    from .money import CostEstimate, Receipt
     from .objects import (
         Balance,
         Creator,
@@ -122,6 +125,7 @@ if TYPE_CHECKING:
         PriceInfo,
         WorkerStatus,
     )
+    from .quotes import HardwareQuote, Quote
 else:
 
     def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ from .objects import InstanceArgs, InstanceState
 __all__ = ["Baseline", "Sighting", "baseline", "fuller_list", "is_same", "may_come_from", "sight"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Baseline:
     """The instances before a start: `ids` is what its `Intent` calls `baseline`, the others are called the same."""
 
@@ -27,7 +27,7 @@ class Baseline:
     unclaimed: frozenset[str]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Sighting:
     """What one look at the account shows of a start whose answer was lost.
 

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import get_args
+from typing import Literal, TypeAlias, get_args
 
 from attrs import frozen
 
 from .errors import InvalidArgumentError
 from .ledger import StartRecord
-from .money import DEFAULT_INTERVAL, CostGroup, GroupBy, amount, billed, charge, duration
+from .money import DEFAULT_INTERVAL, amount, billed, charge, duration
 
-__all__ = ["Spent", "checked_by", "grouped", "spent"]
+__all__ = ["CostGroup", "GroupBy", "Spent", "checked_by", "grouped", "spent"]
+
+
+GroupBy: TypeAlias = Literal["label", "model", "hardware", "day"]
+"""What leases can be summed up by; the day is that of the start, in UTC."""
+
+
+@frozen
+class CostGroup:
+    """What some leases came to together.
+
+    Attributes:
+        name: What they have in common: a label, model, hardware type or day; `None` for those without a label.
+        leases: How many there are.
+        live: How many of them have not ended, as far as is known: they are counted up to now.
+        seconds: In all, from each start call to the end.
+        amounts: By currency, what those of a known price have cost at most.
+        unknown: How many have an unknown price: they are in no amount.
+    """
+
+    name: str | None
+    leases: int
+    live: int
+    seconds: float
+    amounts: dict[str, float]
+    unknown: int
 
 
 @frozen

@@ -33,7 +33,7 @@ _ANSWER_TIME = 60.0
 _RELEASE_TIMEOUT = 120.0
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Unresolved:
     journal: Journal
     until: float  # monotonic

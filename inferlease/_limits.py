@@ -65,7 +65,7 @@ class Limits:
         return self != Limits()
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class TimedLimit:
     """A limit that is reached after so many seconds."""
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 NO_LIMITS = Limits()
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Claim:
     """An instance that is provably what was ordered.
 

@@ -48,7 +48,7 @@ _BASELINE_AGE = 1.0
 _LOCK_PATIENCE = 300.0
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class StartRules:
     """How a client deals with a start whose answer was lost; the arguments of `Client`."""
 

@@ -288,7 +288,7 @@ class Reporter:
         )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InCaller:
     """What a callback returns that runs in the thread of a synchronous caller, where no deadline can end it."""
 

@@ -45,12 +45,13 @@ from .lease import Lease, LeaseOptions
 from .leases import Leases
 from .ledger import LedgerPlace, now
 from .models import Models
-from .money import CostGroup, GroupBy, Quote
 from .objects import InstanceState
 from .pricing import PriceList
 
 if TYPE_CHECKING:
     from ._checkup import Check
+    from ._costs import CostGroup, GroupBy
+    from .quotes import Quote
 
 Checks: TypeAlias = "list[Check]"  # loaded with its first use
 

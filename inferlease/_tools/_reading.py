@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The classes of the facade, by module; those of `objects`, `money` and `errors` are the same in both worlds.
+# The classes of the facade, by module; those of `SHARED_MODULES` are the same in both worlds.
 MODULES: Mapping[str, tuple[str, ...]] = {
     "account": ("Account",),
     "client": ("Client",),
@@ -21,7 +21,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
 }
 HOME = {name: module for module, names in MODULES.items() for name in names}
 # Types that are the same in both worlds, beside the built-in ones.
-SHARED_MODULES = {"objects", "errors", "money", "_convert"}
+SHARED_MODULES = {"objects", "errors", "money", "quotes", "_costs", "_convert"}
 SHARED = {
     "Checks", "Converter", "GroupBy", "Ids", "LedgerPlace", "Orphans", "Records", "SSLContext", "Sequence",
     "TracebackType", "datetime",

@@ -31,7 +31,7 @@ def _imports(module: Module, body: Output) -> list[str]:
         if name in HOME and HOME[name] != module.name:
             found.setdefault((1, home), []).append(name)
         elif name not in HOME:
-            found.setdefault((0, f"inferlease.{home}" if level else home), []).append(name)
+            found.setdefault((0, _absolute(level, home)), []).append(name)
     lines = {
         (level, home): f"from {'.' * level}{home} import {', '.join(names)}" for (level, home), names in found.items()
     }
@@ -45,11 +45,21 @@ def _imports(module: Module, body: Output) -> list[str]:
         [lines[origin] for origin in sorted(set(lines) - standard - package - beside)],
         [f"from inferlease import {module.name} as _async", *(lines[origin] for origin in sorted(package))],
         [f"from . import {', '.join(bases)}", *(lines[origin] for origin in sorted(beside))],
-        [f"    from {body.used[name][1]} import {name}" for name in sorted(body.for_checkers)],
+        _imports_for_checkers(body),
     ]
-    if body.for_checkers:
-        groups[-1].insert(0, "if TYPE_CHECKING:")
     return "\n\n".join("\n".join(group) for group in groups if group).splitlines()
+
+
+def _imports_for_checkers(body: Output) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(body.for_checkers):
+        found.setdefault(_absolute(*body.used[name]), []).append(name)
+    lines = [f"    from {home} import {', '.join(names)}" for home, names in sorted(found.items())]
+    return ["if TYPE_CHECKING:", *lines] if lines else []
+
+
+def _absolute(level: int, home: str) -> str:
+    return f"inferlease.{home}" if level else home
 
 
 def _module_text(package: Path, name: str) -> str:

@@ -11,13 +11,14 @@ from typing import Literal, get_args
 import click
 
 from inferlease import Client, CostGroup, StartRecord
+from inferlease._costs import GroupBy
 from inferlease.cli._client import ask
 from inferlease.cli._instances import brief_duration
 from inferlease.cli._options import AGE, in_json
 from inferlease.cli._output import DECIMALS, rounded, write_json, write_lines, write_notes, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
-from inferlease.money import ASSUMPTION, GroupBy, amount
+from inferlease.money import ASSUMPTION, amount
 
 __all__ = ["command"]
 

@@ -18,13 +18,13 @@ _HOME = {
     "ConfigurationError": "inferlease.errors",
     "ConflictError": "inferlease.errors",
     "CostEstimate": "inferlease.money",
-    "CostGroup": "inferlease.money",
+    "CostGroup": "inferlease._costs",
     "Creator": "inferlease.objects",
     "DecodeError": "inferlease.errors",
     "DetachedInstanceError": "inferlease.errors",
     "HardwareConfig": "inferlease.objects",
     "HardwareInfo": "inferlease.objects",
-    "HardwareQuote": "inferlease.money",
+    "HardwareQuote": "inferlease.quotes",
     "HardwareType": "inferlease.objects",
     "HardwareTypes": "inferlease.sync.hardware_types",
     "InferleaseError": "inferlease.errors",
@@ -54,7 +54,7 @@ _HOME = {
     "PaymentRequiredError": "inferlease.errors",
     "PermissionDeniedError": "inferlease.errors",
     "PriceInfo": "inferlease.objects",
-    "Quote": "inferlease.money",
+    "Quote": "inferlease.quotes",
     "RateLimitError": "inferlease.errors",
     "Receipt": "inferlease.money",
     "ServerError": "inferlease.errors",
@@ -70,6 +70,7 @@ _HOME = {
 if TYPE_CHECKING:
     from inferlease._checkup import Check
     from inferlease._convert import InvalidItem, Listing
+    from inferlease._costs import CostGroup
     from inferlease._orphans import Orphan
     from inferlease.errors import (
         APIError,
@@ -98,7 +99,7 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from inferlease.ledger import StartRecord
-    from inferlease.money import CostEstimate, CostGroup, HardwareQuote, Quote, Receipt
+    from inferlease.money import CostEstimate, Receipt
     from inferlease.objects import (
         Balance,
         Creator,
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
         PriceInfo,
         WorkerStatus,
     )
+    from inferlease.quotes import HardwareQuote, Quote
 
     from .account import Account
     from .client import Client

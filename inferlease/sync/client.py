@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ssl import SSLContext
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cattrs import Converter
 
@@ -14,7 +14,6 @@ from inferlease import client as _async
 from inferlease._port import OnProgress
 from inferlease.client import Checks
 from inferlease.ledger import LedgerPlace
-from inferlease.money import CostGroup, GroupBy, Quote
 
 from . import _bridge, _facade
 from .account import Account
@@ -23,6 +22,10 @@ from .instances import Instances
 from .lease import Lease
 from .leases import Leases
 from .models import Models
+
+if TYPE_CHECKING:
+    from inferlease._costs import CostGroup, GroupBy
+    from inferlease.quotes import Quote
 
 __all__ = ["Client"]
 

@@ -50,7 +50,7 @@ def test_the_packages_export_the_same_names() -> None:
 @pytest.mark.parametrize("name", sorted(set(inferlease.__all__) - set(CLASSES)))
 def test_data_and_errors_are_the_same_objects(name: str) -> None:
     assert getattr(sync, name) is getattr(inferlease, name)
-    homes = {"objects", "errors", "ledger", "money", "_checkup", "_convert", "_orphans"}
+    homes = {"objects", "errors", "ledger", "money", "quotes", "_checkup", "_convert", "_costs", "_orphans"}
     assert getattr(inferlease, name).__module__ in {f"inferlease.{home}" for home in homes}
 
 
