@@ -178,7 +178,7 @@ class Exchange:
         if settled.action is not Action.UNKNOWN:
             return cause
         error = OutcomeUnknownError(
-            f"{request} may or may not have taken effect: {cause}",
+            f"{cause}; it may or may not have taken effect",
             status=cause.status,
             instance_id=request.instance_id,
         )

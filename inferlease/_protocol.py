@@ -280,6 +280,8 @@ def why(outcome: NotSent | Lost) -> str:
     if isinstance(outcome, NotSent) and outcome.reason:
         return printable(outcome.reason, _SHOWN)
     text = printable(str(outcome.error), _SHOWN)
+    if not text and isinstance(outcome.error, TimeoutError):
+        return "the time was up"
     name = type(outcome.error).__name__
     return f"{name}: {text}" if text else name
 

@@ -37,7 +37,7 @@ class Wait:
         on_state: Given every state seen.
         on_progress: Given every change; may be async.
         began: Monotonic time from which `timeout` counts; by default now.
-        advice: What a timeout's message says of the instance.
+        advice: What a timeout's message says of the instance; by default nothing, but how to wait longer.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Wait:
         on_state: Callable[[InstanceState], object],
         on_progress: Callable[[InstanceEvent], object] | None = None,
         began: float | None = None,
-        advice: str = "it may be billed: wait again or stop it",
+        advice: str | None = "it may be billed: wait again or stop it",
     ) -> None:
         self._poller = poller
         self._id = instance_id
@@ -149,6 +149,7 @@ class Wait:
 
     def _timed_out(self, goal: str, *, stalled: bool) -> WaitTimeoutError:
         seen = f"last seen {_shown(self._last)}" if self._last is not None else "no state was seen"
+        advice = self._advice or f"to wait longer, raise {'stall_timeout' if stalled else 'timeout'}"
         trouble = f"; last trouble: {self._trouble}" if self._trouble is not None else ""
         if stalled:
             text = f"instance {self._id} made no step for {_seconds(self._stall_timeout or 0)}"
@@ -157,7 +158,7 @@ class Wait:
             text = f"instance {self._id} is not {goal} after {_seconds(self._timeout)}"
             error = WaitTimeoutError
         return error(
-            f"{text} ({seen}); {self._advice}{trouble}",
+            f"{text} ({seen}); {advice}{trouble}",
             instance_id=self._id,
             last_state=self._last,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -16,7 +17,11 @@ from .objects import InstanceEvent, InstanceState
 
 __all__ = ["Follower", "InCaller", "Observation", "Poller", "Reader", "Reporter", "is_transient"]
 
+log = logging.getLogger("inferlease")
+
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 0.5, 15.0
+# Whoever waits is told when nothing could be seen for so many seconds: meanwhile it is billed.
+_UNSEEN_SECONDS = 5.0
 _JITTER = 0.1
 # A poll that takes longer than this many seconds is told of even if the instance was changed meanwhile.
 _LONGEST_POLL = 300.0
@@ -141,6 +146,8 @@ class Poller:
         self._polled_at = float("-inf")
         self._urgent = False
         self._failures = 0
+        self._failing_since = 0.0
+        self._has_told = False
         self._asked = 0.0
         self._outdated: dict[str, float] = {}
 
@@ -233,12 +240,26 @@ class Poller:
         except Exception as error:  # noqa: BLE001 (whatever it is, the waiters have to hear of it)
             seen = dict.fromkeys(ids, error)
         errors = [value for value in seen.values() if isinstance(value, Exception)]
+        self._tell_of(errors, now)
         self._failures = min(self._failures + 1, 8) if errors else 0
         self._asked = max((getattr(error, "retry_after", None) or 0.0 for error in errors), default=0.0)
         for instance_id, value in seen.items():
             target = self._targets.get(instance_id)
             if target is not None and now >= self._outdated.get(instance_id, now):
                 _tell(target, value, now)
+
+    def _tell_of(self, errors: list[Exception], now: float) -> None:
+        """Tell once of errors that go on, and of their end."""
+        if not errors:
+            if self._has_told:
+                log.info("the instances that are waited for can be seen again")
+            self._has_told = False
+            return
+        if not self._failures:
+            self._failing_since = now
+        if not self._has_told and time.monotonic() - self._failing_since >= _UNSEEN_SECONDS:
+            self._has_told = True
+            log.warning("what is waited for can't be seen, and may be billed: %s; it is looked at again", errors[0])
 
 
 def _tell(target: _Target, value: InstanceState | None | Exception, now: float) -> None:

@@ -382,7 +382,7 @@ class Instances:
         probe: bool,
         on_progress: OnProgress | None,
         began: float | None = None,
-        advice: str = "it may be billed: wait again or stop it",
+        advice: str | None = "it may be billed: wait again or stop it",
     ) -> None:
         """Wait; `began` and `advice` are those of `Wait`."""
         if probe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from types import TracebackType
 
@@ -24,6 +25,8 @@ from .money import Receipt
 from .objects import InstanceArgs, InstanceState
 
 __all__ = ["Lease"]
+
+log = logging.getLogger("inferlease")
 
 # Seconds that whoever has pressed Ctrl-C waits without a word.
 _SILENCE = 1.0
@@ -123,7 +126,7 @@ class Lease:
                 probe=options.probe,
                 on_progress=options.on_progress,
                 began=began,
-                advice="the lease stops it",
+                advice=None,
             )
             start.note_usable()
             if options.keep:
@@ -132,6 +135,8 @@ class Lease:
             is_ours = interruption.left(error)
             self._holder.interruption = None
             limit = self._limit() if is_ours or isinstance(error, InferleaseError) else None
+            if self._instance is not None and limit is None and isinstance(error, InferleaseError):
+                log.warning("%s", error)  # before the release, which may take its time
             await self._leave(limit or error, even_kept=True)
             if limit is None:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferlease import RateLimitError, ServerError, TransportError
+from inferlease import RateLimitError, ServerError, TransportError, _watch
 from inferlease._watch import LONGEST_INTERVAL, SHORTEST_INTERVAL, Poller, Reporter, _Pace
 from inferlease.objects import InitProgress, InstanceArgs, InstanceState, InstanceStatus, WorkerStatus
 from tests.faults import MODEL, FaultyEmulator, emulated
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferlease import Client, Instance
+
+SEEN_AGAIN = "the instances that are waited for can be seen again"
 
 at_once = emulated(seconds_per_step=0)
 
@@ -137,6 +140,26 @@ async def test_whatever_a_poll_meets_is_told(answer: Exception | None, gone: boo
     with Poller(FakeReader([answer]), 0.001).follow("i-1") as follower:
         observation = await follower.next()
     assert (observation.state, observation.error, observation.is_gone) == (None, answer, gone)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("unseen_seconds", "told"),
+    [
+        (0.0, ["what is waited for can't be seen, and may be billed: x; it is looked at again", SEEN_AGAIN]),
+        (60.0, []),
+    ],
+)
+async def test_errors_that_go_on_are_told_once_and_so_is_their_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, unseen_seconds: float, told: list[str]
+) -> None:
+    monkeypatch.setattr(_watch, "_UNSEEN_SECONDS", unseen_seconds)
+    caplog.set_level(logging.INFO, "inferlease")
+    error = TransportError("x")
+    with Poller(FakeReader([error, error, error, state()]), 0.001).follow("i-1") as follower:
+        while (await follower.next()).error is not None:
+            pass
+    assert caplog.messages == told
 
 
 class SilentReader(FakeReader):

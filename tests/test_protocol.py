@@ -310,7 +310,7 @@ def test_a_status_error_carries_what_the_server_said() -> None:
         (answer(399, b""), "GET /user/balance was answered 399 (a redirect, which is never followed)"),
         (answer(400, b'{"message": "no"}'), "GET /user/balance was answered 400: no"),
         (NotSent(OSError("no\nroute")), "GET /user/balance could not be sent: OSError: no\\nroute"),
-        (NotSent(TimeoutError()), "GET /user/balance could not be sent: TimeoutError"),
+        (NotSent(TimeoutError()), "GET /user/balance could not be sent: the time was up"),
         (
             NotSent(OSError("no route"), reason="no connection to a\nb"),
             "GET /user/balance could not be sent: no connection to a\\nb; check the network and base_url",

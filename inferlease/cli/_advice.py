@@ -18,6 +18,7 @@ from inferlease.errors import (
     InvalidArgumentError,
     NoCapacityError,
     NotFoundError,
+    OutcomeUnknownError,
     PaymentRequiredError,
     RateLimitError,
     ServerError,
@@ -86,16 +87,26 @@ def _advice(error: InferleaseError, goal: Goal | None) -> str:
             return _of_unknown(error)
         case TransportError():
             return f"check the network and {_ADDRESS}, or see: inferlease doctor"
-        case WaitTimeoutError(instance_id=str() as instance_id) if goal == "usable":
-            return f"inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}"
-        case WaitTimeoutError(instance_id=str() as instance_id) if goal == "stopped":
-            return f"to do both: inferlease stop {instance_id}"
+        case (
+            WaitTimeoutError(instance_id=str() as instance_id) | OutcomeUnknownError(instance_id=str() as instance_id)
+        ) if goal is not None:
+            return _of_goal(instance_id, goal, is_known=isinstance(error, WaitTimeoutError))
         case DecodeError() if error.instance_id is None:
             return f"check {_ADDRESS}"
         case APIError() if error.status is not None and error.status < 400:
             return f"check {_ADDRESS}"
         case _:
             return next((advice for kind, advice in _WHATEVER.items() if isinstance(error, kind)), "")
+
+
+def _of_goal(instance_id: str, goal: Goal, *, is_known: bool) -> str:
+    """How to go on with an instance that was not seen to get there; `is_known`: whether it was asked to."""
+    if not is_known:
+        look = f"look with inferlease show {instance_id}"
+        return f"until it is stopped it is billed: {look}, or stop it: inferlease stop {instance_id}"
+    if goal == "usable":
+        return f"inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}"
+    return f"to do both: inferlease stop {instance_id}"
 
 
 def _either(names: Sequence[str]) -> str:

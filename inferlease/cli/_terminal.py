@@ -29,6 +29,7 @@ from inferlease import InferleaseError, InstanceEvent, _keeper
 from inferlease._exchange import RETRIED
 from inferlease._printing import printable
 from inferlease._protocol import NOT_SENT
+from inferlease.cli._advice import with_advice
 from inferlease.cli._lines import for_stream
 from inferlease.cli._told import is_news
 from inferlease.cli._wording import at_shell
@@ -195,8 +196,8 @@ class _LogLines(logging.Handler):
         elif is_news(text):
             # A log line that is an exception and nothing else is about to be raised too, unless nobody listens.
             args = record.args if isinstance(record.args, tuple) else ()
-            is_error = any(isinstance(arg, InferleaseError) and str(arg) == text for arg in args)
-            self._terminal.say(f"{'error' if is_error else 'warning'}: {at_shell(text)}")
+            error = next((arg for arg in args if isinstance(arg, InferleaseError) and str(arg) == text), None)
+            self._terminal.say(f"warning: {at_shell(text)}" if error is None else f"error: {with_advice(error)}")
 
     def _tell_retry(self, record: logging.LogRecord) -> None:
         """Tell the first of all attempts that fail alike, with the seconds that all of them may take."""

@@ -17,6 +17,8 @@ _words: dict[str, str] = {
     r"ledger=PATH or |ledger and (?=INFERLEASE_STATE_DIR)": "",
     r"^base_url\b": "CORTECS_API_BASE_URL",
     r"(?<=check the network and )base_url\b": "the address in CORTECS_API_BASE_URL",
+    r"(?<=to wait longer, raise )timeout\b": "--timeout",
+    r"(?<=to wait longer, raise )stall_timeout\b": "--stall-timeout",
     _ARGUMENT.format("hardware_type_id"): "--hardware-type",
     _ARGUMENT.format("label(?==)"): "--label",
 } | {

@@ -246,7 +246,7 @@ def test_an_ascii_terminal_is_written_to_all_the_same(capsys: pytest.CaptureFixt
             "; list hardware with: inferlease hardware",
         ),
         (errors.LedgerError("mend the folder"), ""),
-        (errors.WaitTimeoutError("instance a is not usable; the lease stops it", instance_id="a"), ""),
+        (errors.WaitTimeoutError("instance a is not usable", instance_id="a"), ""),
         (errors.OutcomeUnknownError("stop it with: inferlease stop a"), ""),
     ],
     ids=lambda value: type(value).__name__,
@@ -254,6 +254,14 @@ def test_an_ascii_terminal_is_written_to_all_the_same(capsys: pytest.CaptureFixt
 def test_an_error_names_the_way_out(error: errors.InferleaseError, advice: str) -> None:
     message = str(error).rstrip(".") if advice else str(error)
     assert with_advice(error) == message + advice
+
+
+def test_a_change_whose_outcome_is_unknown_says_how_to_find_out() -> None:
+    error = errors.OutcomeUnknownError("it may or may not have taken effect", instance_id="a")
+    assert with_advice(error, "stopped") == (
+        "it may or may not have taken effect; until it is stopped it is billed: look with inferlease show a, or stop "
+        "it: inferlease stop a"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -242,8 +243,12 @@ def test_what_is_refused_is_one_line(tool: Tool, arguments: list[str], code: int
 def test_an_instance_that_is_late_is_released(tool: Tool, emulator: FaultyEmulator) -> None:
     done = tool.run("run", MODEL, "--timeout", "0.6", "--", "echo", "never")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "is not usable after 0.6 s" in done.stderr.splitlines()[-1]
-    assert done.stderr.endswith("; the lease stops it\n")
+    _, error, stopped, cost = done.stderr.splitlines()
+    assert re.fullmatch(
+        r"error: \S+ is not usable after 0.6 s \(last seen pending, 0%\); to wait longer, raise --timeout", error
+    )
+    assert " stopped after " in stopped
+    assert cost.startswith("estimated cost: ")
     assert emulator.books().starts == 1
 
 
