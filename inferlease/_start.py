@@ -253,6 +253,12 @@ class Starter:
         """What an ambiguous start has made, `None` if nothing, so that it is sent again."""
         order.is_doubtful = True
         cause = _doubt(settled) or self.exchange.error(_requests.start(order.args), settled)
+        log.warning(
+            "%s; an instance of %s that this may have made is looked for, for %g s",
+            cause,
+            order.args.hf_name,
+            journal.intent.settle_time,
+        )
         try:
             found = await self.reconciler.resolve(order, journal, settled, cause)
         except BaseException:

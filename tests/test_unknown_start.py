@@ -92,7 +92,9 @@ async def test_a_candidate_is_named_with_its_price_and_how_to_stop_it(
     assert f"{candidate.instance_id} (at most 2.40 EUR/h; stop it with: inferlease stop {candidate.instance_id})" in (
         str(error)
     )
-    assert str(error) in caplog.messages
+    looking, told = caplog.messages
+    assert looking.endswith(f"; an instance of {MODEL} that this may have made is looked for, for 0.05 s")
+    assert told == str(error)
 
 
 async def test_what_was_there_before_is_no_candidate(client: Client, emulator: FaultyEmulator) -> None:

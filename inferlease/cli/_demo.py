@@ -23,6 +23,7 @@ from inferlease.cli._leasing import LeaseArguments, estimated, leased
 from inferlease.cli._options import SECONDS
 from inferlease.cli._output import STDOUT_GONE
 from inferlease.cli._prompts import read_prompts
+from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._wording import hide_stop_hints, remember_model
 
@@ -61,7 +62,7 @@ def command(*, source: str | None, model: str, concurrency: int, seconds_per_ste
     if terminal.is_interactive:
         terminal.show_log(logging.INFO)
     demo = _Demo(prompts, model, concurrency, terminal)
-    return _signals.run(lambda _: demo.run(seconds_per_step), terminal.say)
+    return _signals.run(lambda interrupts: demo.run(seconds_per_step, interrupts), terminal.say)
 
 
 class _StdoutGone(Exception):
@@ -80,7 +81,7 @@ class _Demo:
     tokens: int = 0
     seconds: float = 0.0
 
-    async def run(self, seconds_per_step: float) -> int:
+    async def run(self, seconds_per_step: float, interrupts: Interrupts) -> int:
         """The whole demo; returns the exit code.
 
         Raises:
@@ -88,7 +89,7 @@ class _Demo:
         """
         async with emulator_process(seconds_per_step) as emulator:
             try:
-                code = await self._lease(emulator, poll_interval=min(max(seconds_per_step / 2, 0.02), 1.0))
+                code = await self._lease(emulator, interrupts, poll_interval=min(max(seconds_per_step / 2, 0.02), 1.0))
             except BaseException as error:
                 if (problem := await self._settle(emulator)) is not None:
                     error.add_note(problem)
@@ -103,12 +104,14 @@ class _Demo:
             raise click.ClickException(problem)
         return code
 
-    async def _lease(self, emulator: RunningEmulator, poll_interval: float) -> int:
+    async def _lease(self, emulator: RunningEmulator, interrupts: Interrupts, poll_interval: float) -> int:
         arguments = LeaseArguments(num_workers=2, timeout=600.0, release_timeout=15.0)
         try:
             async with (
                 emulator.client(poll_interval=poll_interval) as client,
-                leased(client, self.model, arguments, self.terminal, self._tell_cost) as instance,
+                leased(
+                    client, self.model, arguments, self.terminal, interrupts=interrupts, tell=self._tell_cost
+                ) as instance,
             ):
                 await self._ask(instance, emulator.inference_key)
                 self._tell_speed()

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from inferlease import Client, Instance, Receipt
 from inferlease.cli._near import suggesting
+from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 
 __all__ = ["LeaseArguments", "estimated", "leased"]
@@ -33,18 +34,25 @@ class LeaseArguments(TypedDict, total=False):
 
 @asynccontextmanager
 async def leased(
-    client: Client, model: str, arguments: LeaseArguments, terminal: Terminal, tell: Callable[[Receipt], object]
+    client: Client,
+    model: str,
+    arguments: LeaseArguments,
+    terminal: Terminal,
+    *,
+    interrupts: Interrupts,
+    tell: Callable[[Receipt], object],
 ) -> AsyncIterator[Instance]:
     """A usable instance of `model`; the bars of its start, and of its end, are shown on `terminal`.
 
-    However it ends, `tell` gets the receipt, if anything was started.
+    From a signal on, the bar is that of its end. However it ends, `tell` gets the receipt, if anything was started.
     """
     bars = terminal.bars()
     async with suggesting(client, model):
         lease = client.lease(model, on_progress=bars.show, **arguments)
         try:
             with bars:
-                bars.waiting_for("starting")
+                bars.waiting_for("waiting for hardware" if arguments.get("wait_for_capacity") else "starting")
+                interrupts.on_first = lambda: bars.waiting_for("stopping")
                 async with lease as instance:
                     bars.clear()
                     try:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from inferlease._requests import MAX_SECONDS
 from inferlease.cli._completion import complete_hardware, complete_models
@@ -21,6 +22,7 @@ __all__ = [
     "ids_only",
     "in_json",
     "model_argument",
+    "require_wait",
     "spec_options",
     "wait_options",
 ]
@@ -124,6 +126,14 @@ def spec_options(function: F) -> F:
     for option in reversed(_SPEC):
         function = option(function)
     return function
+
+
+def require_wait(wait: bool) -> None:
+    """Raise UsageError for an option of a wait where there is none."""
+    context = click.get_current_context()
+    for option in (each for each in context.command.params if each.name in ("timeout", "stall_timeout")):
+        if not wait and context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} is about a wait: add --wait", context)
 
 
 def wait_options(function: F) -> F:

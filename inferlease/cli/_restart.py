@@ -8,7 +8,7 @@ from inferlease import Client, Instance
 from inferlease.cli import _signals
 from inferlease.cli._completion import complete_stopped
 from inferlease.cli._ids import confirm, distinct, each, id_arguments, yes_option
-from inferlease.cli._options import ids_only, in_json, wait_options
+from inferlease.cli._options import ids_only, in_json, require_wait, wait_options
 from inferlease.cli._output import Form
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
@@ -38,6 +38,7 @@ def command(
     One that runs already is fine. An ID of - stands for those that stdin has, one a line. Exits with 0 only if all are
     started.
     """
+    require_wait(wait)
     ids, terminal = distinct(instance_ids), Terminal()
     confirm("restart", ids, yes=yes)
     upcoming = Upcoming(form, wait, timeout, stall_timeout)

@@ -154,7 +154,10 @@ async def _lease_and_run(
         terminal.say(estimated(receipt))
 
     try:
-        async with Client() as client, leased(client, model, arguments, terminal, tell) as instance:
+        async with (
+            Client() as client,
+            leased(client, model, arguments, terminal, interrupts=interrupts, tell=tell) as instance,
+        ):
             check_inference_url(instance.base_url or "")
             leased_model = instance.instance_args.hf_name
             environment = {name: value for name, value in os.environ.items() if name != "CORTECS_CLIENT_SECRET"}

@@ -34,12 +34,14 @@ class Interrupts:
     Attributes:
         first: The signal that cancelled the work.
         consequence: What then becomes of the work, in words.
+        on_first: Called once the work is cancelled.
         outer_mask: The signals that were blocked before; for a child process, which would inherit ours.
     """
 
     def __init__(self, work: asyncio.Task[int], say: Callable[[str], object], outer_mask: set[int]) -> None:
         self.first: signal.Signals | None = None
         self.consequence: str = _RELEASED
+        self.on_first: Callable[[], object] = lambda: None
         self.outer_mask = outer_mask
         self._work = work
         self._say = say
@@ -63,6 +65,7 @@ class Interrupts:
         self._handler = self._only_tell
         self._say(f"{number.name}: ending; {self.consequence}")
         self._work.cancel()
+        self.on_first()
 
     def _only_tell(self, number: signal.Signals, _: bool) -> None:
         is_releasing = self.consequence == _RELEASED

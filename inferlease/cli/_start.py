@@ -7,7 +7,7 @@ import click
 from inferlease import Client
 from inferlease.cli import _signals
 from inferlease.cli._near import suggesting
-from inferlease.cli._options import ids_only, in_json, model_argument, spec_options, wait_options
+from inferlease.cli._options import ids_only, in_json, model_argument, require_wait, spec_options, wait_options
 from inferlease.cli._output import Form
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
@@ -62,6 +62,7 @@ def command(
       inferlease show "$id"
       inferlease stop "$id"
     """
+    require_wait(wait)
     terminal = Terminal()
     upcoming = Upcoming(form, wait, timeout, stall_timeout)
 
@@ -70,7 +71,7 @@ def command(
         async with Client() as client:
             async with suggesting(client, model):
                 with terminal.bars() as bars:
-                    bars.waiting_for("starting")
+                    bars.waiting_for("waiting for hardware" if wait_for_capacity else "starting")
                     instance = await client.instances.start(
                         model,
                         hardware_type_id=hardware_type or None,

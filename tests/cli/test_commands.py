@@ -86,6 +86,8 @@ def test_the_version_is_the_package_s() -> None:
             ["start", "org/model", "--max-cost=5"],
             "error: --max-cost is an option of a lease, and what this starts runs",
         ),
+        (["start", "org/model", "--timeout=5"], "error: --timeout is about a wait: add --wait (see: inferlease start"),
+        (["restart", "an-id", "--stall-timeout=5"], "error: --stall-timeout is about a wait: add --wait (see: "),
         (["start", "org/model", "--max-cots=5"], "error: No such option '--max-cots'."),
         (["run", "org/model", "python", "-c", "pass"], "error: No such option '-c'"),
         (

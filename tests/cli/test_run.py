@@ -245,7 +245,7 @@ def test_an_instance_that_is_late_is_released(tool: Tool, emulator: FaultyEmulat
     assert (done.returncode, done.stdout) == (1, "")
     _, error, stopped, cost = done.stderr.splitlines()
     assert re.fullmatch(
-        r"error: \S+ is not usable after 0.6 s \(last seen pending, 0%\); to wait longer, raise --timeout", error
+        r"error: \S+ is not usable after 0.6 s \(last seen pending, \d+%\); to wait longer, raise --timeout", error
     )
     assert " stopped after " in stopped
     assert cost.startswith("estimated cost: ")

@@ -117,6 +117,19 @@ def test_while_waiting_it_releases(tool: Tool, emulator: FaultyEmulator, number:
     assert emulator.books().starts == 1
 
 
+@emulated(seconds_per_step=60.0)
+def test_from_a_signal_on_the_bar_is_that_of_the_release(tool: Tool, emulator: FaultyEmulator) -> None:
+    with emulator.hold("stop", "before") as stop:
+        run = tool.start_at_terminal("run", MODEL, "--", "echo", "never")
+        run.read_until("worker 1")
+        run.type("\x03")
+        stop.wait_arrived()
+        run.read_until("stopping")
+    assert run.wait() == 130
+    _, _, after = "\n".join(run.lines()).partition("SIGINT: ending")
+    assert "worker 1" not in after.partition("stopping")[2]
+
+
 @pytest.mark.parametrize(("operation", "phase"), [("token", "before"), ("list", "unanswered")])
 def test_before_the_start_is_sent_it_starts_nothing(
     tool: Tool, emulator: FaultyEmulator, operation: Operation, phase: Phase
