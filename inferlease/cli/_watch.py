@@ -93,5 +93,6 @@ def _row(event: InstanceEvent) -> tuple[str, ...]:
 
 def _sentence(event: InstanceEvent) -> str:
     where = f" at {event.instance.base_url}" if event.instance.is_usable else ""
-    after = f" after {duration(event.elapsed)}" if event.elapsed >= 1 else ""
-    return printable(f"{event.instance.instance_id}: {event.state}{after}{where}")
+    # Not since its start, of which a watch knows nothing.
+    when = f" ({duration(event.elapsed)} into the watch)" if event.elapsed >= 1 else ""
+    return printable(f"{event.instance.instance_id}: {event.state}{where}{when}")
