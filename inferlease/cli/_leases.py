@@ -9,6 +9,7 @@ import click
 
 from inferlease import Client, StartRecord
 from inferlease._printing import printable
+from inferlease._spec import with_defaults
 from inferlease.cli._client import ask
 from inferlease.cli._instances import brief_duration
 from inferlease.cli._options import AGE, ids_only, in_json
@@ -124,14 +125,15 @@ def _reason(record: StartRecord) -> str:
 
 
 def _object(record: StartRecord) -> dict[str, object]:
-    args, price = record.args, _price(record)
+    args, price = with_defaults(record.args), _price(record)
     return {
         "id": record.id,
         "kind": record.kind,
+        "label": record.intent.label,
         "model": args.hf_name,
-        "hardware_type_id": args.hardware_type_id,
+        "hardware_type_id": record.facts.hardware_type_id or args.hardware_type_id,
         "context_length": args.context_length,
-        "billing_interval": args.billing_interval,
+        "billing_interval": record.facts.billing_interval or args.billing_interval,
         "num_workers": args.num_workers,
         "instance_id": record.instance_id,
         "state": _state(record),

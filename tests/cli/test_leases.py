@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tests.faults import FaultyEmulator
 
 KEYS = [
-    "id", "kind", "model", "hardware_type_id", "context_length", "billing_interval", "num_workers", "instance_id",
-    "state", "owner", "is_kept", "limit_at", "min_balance", "began", "claimed_at", "ending", "ended_at", "reason",
-    "price_per_hour", "currency",
+    "id", "kind", "label", "model", "hardware_type_id", "context_length", "billing_interval", "num_workers",
+    "instance_id", "state", "owner", "is_kept", "limit_at", "min_balance", "began", "claimed_at", "ending",
+    "ended_at", "reason", "price_per_hour", "currency",
 ]  # fmt: skip
 
 
@@ -64,6 +64,17 @@ def test_an_object_has_all_that_is_known(tool: Tool, instance_id: str) -> None:
     assert (found["model"], found["num_workers"], found["instance_id"]) == (MODEL, 2, instance_id)
     assert (found["kind"], found["owner"], found["ending"]) == ("start", "none", "handed over")
     assert (found["reason"], found["price_per_hour"], found["currency"]) == (None, 2.4, "EUR")
+
+
+def test_an_object_tells_what_was_taken_where_the_server_was_left_to_choose(
+    tool: Tool, emulator: FaultyEmulator
+) -> None:
+    with emulator.sync_client(poll_interval=0.02) as client, client.lease(MODEL, label="team a"):
+        pass
+    (found,) = listed(tool)
+    taken = [found[key] for key in ("label", "hardware_type_id", "billing_interval", "num_workers")]
+    assert taken == ["team a", "NVIDIA_L4_1", "per_minute", 1]
+    assert found["context_length"] is None, "it is not noted"
 
 
 def test_in_a_pipe_each_is_a_line_with_tabs(tool: Tool, instance_id: str) -> None:
