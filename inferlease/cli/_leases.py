@@ -8,15 +8,26 @@ from datetime import datetime, timedelta
 import click
 
 from inferlease import Client, StartRecord
+from inferlease._costs import Spent, spent
 from inferlease._printing import printable
 from inferlease._spec import with_defaults
 from inferlease.cli._client import ask
 from inferlease.cli._instances import brief_duration
 from inferlease.cli._options import AGE, ids_only, in_json
-from inferlease.cli._output import Form, is_terminal, write_json, write_lines, write_rows, write_table
+from inferlease.cli._output import (
+    Form,
+    Table,
+    fits,
+    is_terminal,
+    rounded,
+    write_json,
+    write_lines,
+    write_rows,
+    write_table,
+)
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
-from inferlease.money import Price, duration
+from inferlease.money import Price, amount, duration
 
 __all__ = ["command"]
 
@@ -33,7 +44,8 @@ def command(*, since: timedelta, form: Form) -> int:
     Those that have not ended are always listed: "live" ones, and "orphaned" ones, whose process is gone
     (`inferlease reap` deals with them). Of the others those that ended since then. What was "handed over" is yours,
     and may run or not: inferlease ps tells. Below one that was refused stands why. Where stdout is no terminal, each
-    is a line with tabs: kind, began, state, ended, instance, model, price per hour at most, why it was refused.
+    is a line with tabs: kind, began, state, ended, instance, model, price per hour at most, why it was refused,
+    and what it has cost at most, to its end or so far.
     """
 
     async def tell(client: Client, terminal: Terminal) -> None:
@@ -59,9 +71,18 @@ def _write(records: Sequence[StartRecord]) -> None:
     if not is_terminal():
         write_rows([_row(record) for record in records])
         return
+    times = [(_time(record.began, "%m-%d %H:%M"), _lasted(record, duration)) for record in records]
+    wide: Table = (
+        ("instance", "state", "began", "lasted", "cost", "at most", "model"),
+        [_cells(record, *told, _cost(record)) for record, told in zip(records, times, strict=True)],
+    )
+    if not fits(*wide):
+        wide = (
+            ("instance", "state", "began", "lasted", "at most", "model"),
+            [_cells(record, *told) for record, told in zip(records, times, strict=True)],
+        )
     write_table(
-        ("instance", "state", "began", "lasted", "at most", "model"),
-        [_cells(record, _time(record.began, "%m-%d %H:%M"), _lasted(record, duration)) for record in records],
+        *wide,
         folds=("model",),
         brief=(
             ("instance", "state", "lasted", "at most", "model"),
@@ -75,7 +96,7 @@ def _row(record: StartRecord) -> tuple[str, ...]:
     """All that there is to be told, for a program."""
     instance_id, state, price, model = _cells(record)
     began, ended = (_time(when, "%Y-%m-%d %H:%M:%S") for when in (record.began, _ended_at(record)))
-    return record.kind, began, state, ended, instance_id, model, price, _reason(record) or "-"
+    return record.kind, began, state, ended, instance_id, model, price, _reason(record) or "-", _cost(record)
 
 
 def _cells(record: StartRecord, *times: str) -> tuple[str, ...]:
@@ -114,6 +135,18 @@ def _price(record: StartRecord) -> Price | None:
     return None if _is_nothing(record) else record.facts.price or record.intent.price
 
 
+def _spent(record: StartRecord) -> Spent | None:
+    """At most, to its end or up to now; `None` if no instance is known, or nobody notes when it ends."""
+    if record.instance_id is None or record.ending == "handed over":
+        return None
+    return spent(record, record.ended_at or now())
+
+
+def _cost(record: StartRecord) -> str:
+    cost = _spent(record)
+    return "-" if cost is None or cost.amount is None else amount(cost.amount, cost.currency)
+
+
 def _is_nothing(record: StartRecord) -> bool:
     """Whether it came to no instance."""
     return record.instance_id is None and record.ending is not None
@@ -125,7 +158,7 @@ def _reason(record: StartRecord) -> str:
 
 
 def _object(record: StartRecord) -> dict[str, object]:
-    args, price = with_defaults(record.args), _price(record)
+    args, price, cost = with_defaults(record.args), _price(record), _spent(record)
     return {
         "id": record.id,
         "kind": record.kind,
@@ -148,4 +181,5 @@ def _object(record: StartRecord) -> dict[str, object]:
         "reason": record.reason,
         "price_per_hour": price.amount if price is not None else None,
         "currency": price.currency if price is not None else None,
+        "at_most": rounded(cost.amount) if cost is not None else None,
     }

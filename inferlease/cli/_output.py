@@ -23,6 +23,8 @@ __all__ = [
     "DECIMALS",
     "STDOUT_GONE",
     "Form",
+    "Table",
+    "fits",
     "is_terminal",
     "reader_gone",
     "rounded",
@@ -149,6 +151,11 @@ def write_table(
     for row, more in zip(rows, below or [""] * len(rows), strict=True):
         lines += [*lay(row), *_filled(more.split(), " ", terminal)]
     write_lines(lines)
+
+
+def fits(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether each row takes one line of the terminal, and nothing is broken."""
+    return _width(_natural(titles, rows)) <= shutil.get_terminal_size().columns
 
 
 def write_notes(notes: Sequence[str], say: Callable[[str], object]) -> None:

@@ -20,13 +20,16 @@ from tests.cli.support import A_LONG_ID, LONGEST_MODEL, MODEL, Tool
 from tests.recovery.support import begun, left, record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inferlease import Client
+    from inferlease.ledger import StartRecord
     from tests.faults import FaultyEmulator
 
 KEYS = [
     "id", "kind", "label", "model", "hardware_type_id", "context_length", "billing_interval", "num_workers",
     "instance_id", "state", "owner", "is_kept", "limit_at", "min_balance", "began", "claimed_at", "ending",
-    "ended_at", "reason", "price_per_hour", "currency",
+    "ended_at", "reason", "price_per_hour", "currency", "at_most",
 ]  # fmt: skip
 
 
@@ -79,7 +82,7 @@ def test_an_object_tells_what_was_taken_where_the_server_was_left_to_choose(
 
 def test_in_a_pipe_each_is_a_line_with_tabs(tool: Tool, instance_id: str) -> None:
     (line,) = tool.run("leases", COLUMNS="40").stdout.splitlines()
-    assert line.split("\t")[::2] == ["start", "handed over", instance_id, "2.40 EUR/h"]
+    assert line.split("\t")[::2] == ["start", "handed over", instance_id, "2.40 EUR/h", "-"]
     assert line.split("\t")[3::2] == ["-", MODEL, "-"], "it runs on"
 
 
@@ -87,13 +90,13 @@ def test_at_a_terminal_it_is_a_table(tool: Tool, instance_id: str) -> None:
     terminal = tool.start_at_terminal("leases", COLUMNS="160")
     assert terminal.wait() == 0
     lines = [line.split() for line in terminal.lines() if line.strip()]
-    assert lines[0] == ["instance", "state", "began", "lasted", "at", "most", "model"]
+    assert lines[0] == ["instance", "state", "began", "lasted", "cost", "at", "most", "model"]
     assert (lines[-1][0], lines[-1][-1]) == (instance_id, MODEL)
 
 
 @pytest.mark.parametrize(
     ("columns", "times", "model"),
-    [(80, "-", "Met…FP8"), (160, "[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}  -", LONGEST_MODEL)],
+    [(80, "-", "Met…FP8"), (160, "[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}  - *  -", LONGEST_MODEL)],
 )
 def test_each_takes_one_line(tool: Tool, emulator: FaultyEmulator, columns: int, times: str, model: str) -> None:
     journal = begun(emulator, kind="start", args=start_arguments(LONGEST_MODEL), price=Price(123.4, "EUR"))
@@ -104,18 +107,48 @@ def test_each_takes_one_line(tool: Tool, emulator: FaultyEmulator, columns: int,
     assert re.fullmatch(f"{A_LONG_ID}  handed over  {times} *  123.40 EUR/h  {model}", row), row
 
 
-def test_of_what_has_ended_a_narrow_table_tells_how_long_it_lasted(
-    emulator: FaultyEmulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def three(emulator: FaultyEmulator) -> list[StartRecord]:
+    """One that was stopped after 15 s, one that is orphaned for 5 minutes, and one that was handed over."""
+    args, price = start_arguments(LONGEST_MODEL), Price(1.2, "EUR")
+    orphaned = record(emulator, left(emulator, A_LONG_ID, args=args, ago=285, price=price))
+    ended = evolve(orphaned, owner="none", ending="stopped", ended_at=orphaned.began + timedelta(seconds=15))
+    return [ended, orphaned, evolve(ended, ending="handed over")]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[list[str]]]:
+    """The cells of what a terminal with so many columns shows; a model that is broken has the first of its lines."""
+
+    def cells(records: list[StartRecord], columns: int) -> list[list[str]]:
+        for module in (_leases, _output):
+            monkeypatch.setattr(module, "is_terminal", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        _leases._write(records)
+        return [re.split("  +", line) for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+
+    return cells
+
+
+@pytest.mark.parametrize(
+    ("columns", "titles", "told"),
+    [
+        (80, "instance state lasted at most model", ["15s", "4m", "-"]),
+        (120, "instance state began lasted at most model", ["15 s", "5 min", "-"]),
+        (140, "instance state began lasted cost at most model", ["0.0200 EUR", "0.1000 EUR", "-"]),
+    ],
+)
+def test_a_table_tells_what_it_has_room_for(
+    three: list[StartRecord], shown: Callable[..., list[list[str]]], columns: int, titles: str, told: list[str]
 ) -> None:
-    open_record = record(emulator, left(emulator, A_LONG_ID, args=start_arguments(LONGEST_MODEL), ago=300))
-    for module in (_leases, _output):
-        monkeypatch.setattr(module, "is_terminal", lambda: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    ended_at = open_record.began + timedelta(seconds=15)
-    _leases._write([evolve(open_record, owner="none", ending="stopped", ended_at=ended_at), open_record])
-    titles, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert titles == ["instance", "state", "lasted", "at", "most", "model"]
-    assert [row[1:3] for row in rows] == [["stopped", "15s"], ["orphaned", "5m"]]
+    head, *rows = shown(three, columns)
+    assert " ".join(head) == titles
+    assert [row[-3] for row in rows] == told
+
+
+def test_what_it_has_cost_at_most_is_told_unless_nobody_knows_its_end(three: list[StartRecord]) -> None:
+    assert [_leases._object(each)["at_most"] for each in three] == [0.02, 0.1, None]
+    assert [_leases._row(each)[-1] for each in three] == ["0.0200 EUR", "0.1000 EUR", "-"]
 
 
 def test_of_a_refused_one_the_reason_is_told(tool: Tool, emulator: FaultyEmulator) -> None:
@@ -126,7 +159,7 @@ def test_of_a_refused_one_the_reason_is_told(tool: Tool, emulator: FaultyEmulato
     (found,) = listed(tool)
     assert (found["ending"], found["price_per_hour"]) == ("refused", None)
     assert found["reason"] == reason.replace("/Q", "--Q")
-    assert tool.run("leases").stdout.endswith(f"\t{MODEL}\t-\t{reason}\n")
+    assert tool.run("leases").stdout.endswith(f"\t{MODEL}\t-\t{reason}\t-\n")
     _, terminal = tool.show("leases", columns=80)
     assert [line.rstrip() for line in terminal.lines() if line.strip()][2:] == [f"  {reason}"]
 
