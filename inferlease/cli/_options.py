@@ -19,6 +19,7 @@ __all__ = [
     "AGE",
     "POSITIVE_SECONDS",
     "SECONDS",
+    "billing_option",
     "ids_only",
     "in_json",
     "model_argument",
@@ -92,6 +93,10 @@ model_argument = click.argument(
     "model", shell_complete=complete_models, callback=lambda _ctx, _param, name: remember_model(name)
 )
 
+billing_option = click.option(
+    "--billing-interval", type=click.Choice(["per_minute", "per_hour"]), help="By default per_minute."
+)
+
 _SPEC = (
     click.option(
         "--hardware-type",
@@ -101,7 +106,7 @@ _SPEC = (
         help="Such as NVIDIA_L4_1; by default the recommended one. Of several, the first that is available.",
     ),
     click.option("--context-length", type=int, metavar="TOKENS", help="By default the most that fits, up to 32,000."),
-    click.option("--billing-interval", type=click.Choice(["per_minute", "per_hour"]), help="By default per_minute."),
+    billing_option,
     click.option("--num-workers", type=click.IntRange(1, 8), help="Each is billed; by default 1."),
     click.option(
         "--wait-for-capacity",

@@ -8,7 +8,7 @@ from inferlease import Client
 from inferlease.cli._client import ask
 from inferlease.cli._completion import complete_hardware
 from inferlease.cli._near import suggesting
-from inferlease.cli._options import POSITIVE_SECONDS, in_json, model_argument
+from inferlease.cli._options import POSITIVE_SECONDS, billing_option, in_json, model_argument
 from inferlease.cli._output import Form, rounded, write_json, write_notes, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._wording import at_shell
@@ -25,11 +25,18 @@ __all__ = ["command"]
     shell_complete=complete_hardware,
     help="Only this one; may be given several times.",
 )
+@billing_option
 @click.option("--num-workers", type=click.IntRange(1, 8), help="Each is billed; by default 1.")
 @click.option("--duration", type=POSITIVE_SECONDS, help="Tell what so long costs, from the start call to the stop.")
 @in_json("An object instead of a table.")
 def command(
-    *, model: str, hardware_type: tuple[str, ...], num_workers: int | None, duration: float | None, form: Form
+    *,
+    model: str,
+    hardware_type: tuple[str, ...],
+    billing_interval: str | None,
+    num_workers: int | None,
+    duration: float | None,
+    form: Form,
 ) -> int:
     """Tell what MODEL (org/model) would cost on each hardware type, the cheapest available first.
 
@@ -40,7 +47,7 @@ def command(
 
     async def tell(client: Client, terminal: Terminal) -> None:
         async with suggesting(client, model):
-            quote = await client.quote(model, hardware_type or None, num_workers, duration)
+            quote = await client.quote(model, hardware_type or None, num_workers, duration, billing_interval)
         if form == "json":
             write_json(rounded(client.converter.unstructure(quote)))
         else:

@@ -22,6 +22,12 @@ def test_a_table_has_a_row_for_each_hardware_type(tool: Tool) -> None:
     assert default == "recommended, and taken unless another is named: NVIDIA_L4_1"
 
 
+def test_a_duration_is_rounded_up_to_the_billing_interval(tool: Tool) -> None:
+    done = tool.run("quote", MODEL, "--duration", "90", "--billing-interval", "per_hour")
+    assert done.stdout.splitlines()[0].split("\t")[4] == "1.2000 EUR"
+    assert done.stderr.startswith("1 worker, per_hour; ")
+
+
 def test_at_a_terminal_of_80_columns_no_row_is_broken(tool: Tool) -> None:
     _, terminal = tool.show("quote", MODEL, "--duration", "600")
     head, first, *_ = [line.rstrip() for line in terminal.lines() if line.strip()]
