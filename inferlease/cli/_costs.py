@@ -15,10 +15,10 @@ from inferlease._costs import GroupBy
 from inferlease.cli._client import ask
 from inferlease.cli._instances import brief_duration
 from inferlease.cli._options import AGE, in_json
-from inferlease.cli._output import DECIMALS, rounded, write_json, write_lines, write_notes, write_table
+from inferlease.cli._output import DECIMALS, is_terminal, rounded, write_json, write_lines, write_notes, write_table
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
-from inferlease.money import ASSUMPTION, amount
+from inferlease.money import ASSUMPTION, amount, duration
 
 __all__ = ["command"]
 
@@ -45,7 +45,7 @@ def command(*, since: timedelta, by: GroupBy, form: Literal["json", "csv"] | Non
         else:
             without = _started_without_lease(await client.leases.list(now() - since))
             if groups:
-                titles = (by, "leases", "hours", "at most")
+                titles = (by, "leases", "time", "at most")
                 write_table(titles, [_row(group) for group in groups], folds=(by, "at most"))
                 write_notes([_total(groups), *without, f"estimates: {ASSUMPTION}"], terminal.say)
             else:
@@ -77,7 +77,8 @@ def _row(group: CostGroup) -> tuple[str, str, str, str]:
     if group.unknown:
         costs.append(f"{group.unknown} of unknown price")
     leases = f"{group.leases} ({group.live} live)" if group.live else str(group.leases)
-    return group.name or "(none)", leases, f"{group.seconds / 3600:.2f}", " + ".join(costs)
+    time = duration(group.seconds // 1) if is_terminal() else f"{group.seconds / 3600:.2f}"
+    return group.name or "(none)", leases, time, " + ".join(costs)
 
 
 def _total(groups: Sequence[CostGroup]) -> str:

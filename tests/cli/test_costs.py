@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 
 from inferlease.cli._commands import invoke
+from inferlease.money import Price
 from tests.cli.support import MODEL, Tool
 from tests.faults import FaultyEmulator
+from tests.recovery.support import left
 
 
 def test_what_run_was_given_as_a_label_is_summed_up(tool: Tool) -> None:
@@ -26,6 +29,14 @@ def test_what_run_was_given_as_a_label_is_summed_up(tool: Tool) -> None:
     names, values = csv.reader(io.StringIO(tool.run("costs", "--since", "1h", "--csv").stdout))
     assert names == ["label", "leases", "live", "seconds", "unknown_prices", "at_most", "currency"]
     assert [*values[:3], *values[4:]] == ["'=a", "1", "0", "0", "0.060000", "EUR"]
+
+
+def test_a_person_is_told_how_long_short_leases_took(tool: Tool, emulator: FaultyEmulator) -> None:
+    left(emulator, "instance-1", ago=1810, price=Price(1.2, "EUR"))
+    _, terminal = tool.show("costs")
+    titles, row, *_ = [re.split("  +", line.strip()) for line in terminal.lines() if line.strip()]
+    assert titles == ["label", "leases", "time", "at most"]
+    assert row == ["(none)", "1 (1 live)", "30 min", "0.62 EUR"]
 
 
 def test_without_a_lease_there_is_nothing(tool: Tool) -> None:
