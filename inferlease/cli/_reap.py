@@ -61,6 +61,7 @@ async def _list(terminal: Terminal, form: Form) -> int:
     _tell((), orphans, (), form)
     if any(orphan.verdict == "ours" for orphan in orphans):
         terminal.tell("to stop what is ours: inferlease reap --yes")
+    _tell_when_to_look_again(orphans, terminal)
     if not orphans and form is None:
         terminal.tell(_NOTHING)
     return 1 if orphans else 0
@@ -75,6 +76,7 @@ async def _stop(terminal: Terminal, interrupts: Interrupts, instance_ids: Sequen
     _tell(reaped.stopped, reaped.left, reaped.troubles, form)
     if not (reaped.stopped or reaped.left or reaped.troubles) and form is None:
         terminal.tell(_NOTHING)
+    _tell_when_to_look_again(reaped.left, terminal)
     for trouble in reaped.troubles:
         if is_news(str(trouble)):
             terminal.say(f"error: {with_advice(trouble)}")
@@ -102,6 +104,13 @@ def _tell(stopped: Sequence[Orphan], left: Sequence[Orphan], troubles: Sequence[
             write_lines([f"{what:<10}  {instance_id}  {model}{costs}", f"{'':<10}  {reason}"])
     else:
         write_rows(rows)
+
+
+def _tell_when_to_look_again(left: Sequence[Orphan], terminal: Terminal) -> None:
+    """When the last of those that are unresolved is settled, if there are any."""
+    until = max((orphan.until for orphan in left if orphan.until is not None), default=None)
+    if until is not None:
+        terminal.tell(f"look again after {_local(until)} with: inferlease reap")
 
 
 def _row(what: str, orphan: Orphan) -> tuple[str, str, str, str, str]:

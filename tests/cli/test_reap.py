@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest_asyncio
 
 from tests.cli.support import MODEL, Tool
 from tests.faults import FaultyEmulator, emulated
-from tests.recovery.support import left, strays
+from tests.recovery.support import left, record, strays
 
 if TYPE_CHECKING:
     import subprocess
@@ -145,6 +146,17 @@ def test_at_a_terminal_it_tells_how_to_go_on(tool: Tool, emulator: FaultyEmulato
     assert first == f"ours        {ids[0]}  {MODEL}, at most 1.20 EUR/h"
     assert second.startswith(f"            {REASON}")
     assert last == "to stop what is ours: inferlease reap --yes"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--yes",)])
+def test_at_a_terminal_it_tells_when_an_unresolved_start_is_settled(
+    tool: Tool, emulator: FaultyEmulator, arguments: tuple[str, ...]
+) -> None:
+    journal = left(emulator, ago=60)
+    until = (record(emulator, journal).began + timedelta(seconds=600)).astimezone()
+    _, terminal = tool.show("reap", *arguments, columns=200)
+    said = [line.strip() for line in terminal.lines() if line.strip()]
+    assert said[-1] == f"look again after {until:%H:%M} with: inferlease reap"
 
 
 @emulated(stop_delay=0.5)
