@@ -21,7 +21,7 @@ GroupBy: TypeAlias = Literal["label", "model", "hardware", "day"]
 
 @frozen
 class CostGroup:
-    """What some leases came to together.
+    """What some leases came to together. A start whose answer was lost counts once its instance is known.
 
     Attributes:
         name: What they have in common: a label, model, hardware type or day; `None` for those without a label.
@@ -76,8 +76,8 @@ def grouped(records: Iterable[StartRecord], by: GroupBy, at: datetime) -> list[C
     """The leases among the records, summed up by group, the dearest first; what lives is counted up to `at`."""
     groups: dict[str | None, CostGroup] = {}
     for record in records:
-        if record.intent.kind != "lease" or (record.instance_id is None and record.ending is not None):
-            continue  # it is the user's, or has started nothing
+        if record.intent.kind != "lease" or record.instance_id is None:
+            continue  # it is the user's, or has started nothing, as far as is known
         name = _name(record, by)
         group = groups.setdefault(name, CostGroup(name, 0, 0, 0.0, {}, 0))
         groups[name] = _with(group, record, at)

@@ -125,11 +125,12 @@ def test_leases_are_grouped_by(by: Any, name: str) -> None:
     assert [group.name for group in grouped([lease(60, label="x")], by, NOON)] == [name]
 
 
-def test_what_lives_is_counted_up_to_now_and_what_started_nothing_not_at_all() -> None:
+def test_what_lives_is_counted_up_to_now_and_what_is_not_known_to_have_started_anything_not_at_all() -> None:
     living = StartRecord(intent(), "alive", instance_id="i-1", facts=Facts(price=Price(1.2, "EUR")))
     refused = StartRecord(intent(), "none", ending="refused", ended_at=NOON)
+    unknown = [StartRecord(intent(), owner) for owner in ("alive", "dead")]
     plain = StartRecord(intent(kind="start"), "none", instance_id="i-2", ending="handed over", ended_at=NOON)
-    (group,) = grouped([living, refused, plain], "label", NOON + timedelta(seconds=90))
+    (group,) = grouped([living, refused, *unknown, plain], "label", NOON + timedelta(seconds=90))
     assert group == CostGroup(None, 1, 1, 90.0, {"EUR": approx(0.04)}, 0)
 
 

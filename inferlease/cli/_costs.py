@@ -32,8 +32,8 @@ def command(*, since: timedelta, by: GroupBy, form: Literal["json", "csv"] | Non
     """Tell what the leases that live, or ended since then, have cost at most, by this machine's ledger.
 
     A lease counts whole, and for `--by day` on the day of its start in UTC. Instances that were started without a lease
-    are not in it, and how many there are is told. Where stdout is no terminal, each group is a line with tabs: name,
-    leases, hours, at most; the sum, and what it rests on, goes to stderr.
+    are not in it, nor are starts whose outcome is unknown: how many there are is told. Where stdout is no terminal,
+    each group is a line with tabs: name, leases, hours, at most; the sum, and what it rests on, goes to stderr.
     """
 
     async def tell(client: Client, terminal: Terminal) -> None:
@@ -43,17 +43,18 @@ def command(*, since: timedelta, by: GroupBy, form: Literal["json", "csv"] | Non
         elif form == "csv":
             write_lines(_csv(groups, by))
         else:
-            without = _started_without_lease(await client.leases.list(now() - since))
+            records = await client.leases.list(now() - since)
+            left_out = [*_started_without_lease(records), *_of_unknown_outcome(records)]
             if groups:
                 titles = (by, "leases", "time", "at most")
                 write_table(titles, [_row(group) for group in groups], folds=(by, "at most"))
-                write_notes([_total(groups), *without, f"estimates: {ASSUMPTION}"], terminal.say)
+                write_notes([_total(groups), *left_out, f"estimates: {ASSUMPTION}"], terminal.say)
             else:
                 terminal.tell(
                     f"no lease is live, or ended in the last {brief_duration(since.total_seconds())} "
                     "(further back: --since)"
                 )
-                write_notes(without, terminal.say)
+                write_notes(left_out, terminal.say)
 
     return ask(tell)
 
@@ -98,3 +99,13 @@ def _started_without_lease(records: Sequence[StartRecord]) -> list[str]:
         return []
     told = f"{len(ids)} instances that were" if len(ids) > 1 else "an instance that was"
     return [f"not in it: {told} started without a lease, and billed until stopped (see: inferlease leases)"]
+
+
+def _of_unknown_outcome(records: Sequence[StartRecord]) -> list[str]:
+    """The starts that may have made an instance, or are just being made."""
+    unknown = [record for record in records if record.ending is None and record.instance_id is None]
+    if not unknown:
+        return []
+    told = f"{len(unknown)} starts" if len(unknown) > 1 else "a start"
+    verb = "reap" if any(record.owner == "dead" for record in unknown) else "leases"
+    return [f"not in it: {told} whose outcome is unknown (see: inferlease {verb})"]

@@ -13,7 +13,7 @@ from inferlease.cli._commands import invoke
 from inferlease.money import Price
 from tests.cli.support import MODEL, Tool
 from tests.faults import FaultyEmulator
-from tests.recovery.support import left
+from tests.recovery.support import begun, left
 
 
 def test_what_run_was_given_as_a_label_is_summed_up(tool: Tool) -> None:
@@ -55,6 +55,15 @@ def test_what_was_started_without_a_lease_is_said_not_to_be_in_it(tool: Tool, em
     assert lines[0].startswith("no lease is live")
     (told,) = lines[1:]
     assert told.startswith("not in it: an instance that was started without a lease")
+
+
+def test_starts_of_unknown_outcome_are_said_not_to_be_in_it(tool: Tool, emulator: FaultyEmulator) -> None:
+    being_made = begun(emulator)
+    assert tool.run("costs").stderr == "not in it: a start whose outcome is unknown (see: inferlease leases)\n"
+    being_made.let_go()
+    left(emulator)
+    done = tool.run("costs")
+    assert (done.stdout, done.stderr) == ("", "not in it: 2 starts whose outcome is unknown (see: inferlease reap)\n")
 
 
 @pytest.mark.parametrize("since", ["7", "d", "-1d", "1y", "nand"])
