@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import anyio
 from cattrs import Converter
 
-from . import _keeper, _requests, _sigterm
+from . import _keeper, _requests, _sigterm, _worlds
 from ._announce import Announcer
 from ._async_ledger import AsyncLedger
 from ._auth import Credentials, InferenceKey
@@ -63,6 +63,7 @@ log.addHandler(logging.NullHandler())
 DEFAULT_BASE_URL = "https://cortecs.ai/api/v1"
 
 
+@_worlds.entered_by_async_with
 class Client:
     """A client of the provisioning API.
 
@@ -127,8 +128,7 @@ class Client:
         reap: bool = False,
     ) -> None:
         timeout = checked_seconds("timeout", timeout)
-        if poll_interval is not None:
-            poll_interval = checked_seconds("poll_interval", poll_interval)
+        poll_interval = None if poll_interval is None else checked_seconds("poll_interval", poll_interval)
         rules = StartRules(
             exclusive=exclusive,
             settle_time=checked_seconds("settle_time", settle_time),

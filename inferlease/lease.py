@@ -11,7 +11,7 @@ from types import TracebackType
 import anyio
 from attrs import frozen
 
-from . import _keeper, _sigterm
+from . import _keeper, _sigterm, _worlds
 from ._capacity_wait import CapacityWait
 from ._core import Core
 from ._limits import Holder, Interruption, Limits
@@ -49,6 +49,7 @@ class LeaseOptions:
     limits: Limits
 
 
+@_worlds.entered_by_async_with
 class Lease:
     """A dedicated instance for as long as the work takes. Made by `client.lease()`.
 

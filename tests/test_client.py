@@ -51,6 +51,21 @@ async def test_never_closing_it_is_a_resource_warning(emulator: Emulator, either
     assert "a Client was never closed" in {str(warning.message) for warning in caught}
 
 
+def test_entered_by_with_the_asynchronous_ones_say_what_to_do() -> None:
+    for made in (Client(), Client().lease(MODEL)):
+        said = rf"this {type(made).__name__} is asynchronous: enter it by `async with`, .*inferlease\.sync$"
+        with pytest.raises(TypeError, match=said), made:  # type: ignore[attr-defined]
+            raise AssertionError("it was entered")
+
+
+@pytest.mark.asyncio
+async def test_entered_by_async_with_the_synchronous_ones_say_what_to_do() -> None:
+    for made in (SyncClient(), SyncClient().lease(MODEL)):
+        with pytest.raises(TypeError, match=f"this {type(made).__name__} is synchronous: enter it by `with`, "):
+            async with made:  # type: ignore[attr-defined]
+                raise AssertionError("it was entered")
+
+
 @pytest.mark.parametrize("cls", [Client, SyncClient])
 def test_it_is_shown_by_its_address_and_without_a_secret(cls: type[Client | SyncClient]) -> None:
     client = cls("id", "s3cret", base_url="https://host.example/api/v1", inference_key="s3cret")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "data": ("_job", "_keeper", "_sigterm", "_names", "_printing", "_mapping", "objects", "money"),
+    "data": ("_job", "_keeper", "_sigterm", "_names", "_printing", "_mapping", "_worlds", "objects", "money"),
     "errors": ("errors",),
     "decisions": ("_plans", "_convert", "_requests", "_spec", "_protocol", "_retry", "_watch", "_wait"),
     "exchange": ("_auth", "_transport", "_probe", "_openai", "_exchange"),

@@ -26,6 +26,8 @@ ITERATORS = {"AsyncIterator": "Iterator"}
 TWINS = {"AsyncOpenAI": ("OpenAI", "self._inner._client()._openai.synchronous(self._inner)")}
 REPLACED = ITERATORS | {name: twin for name, (twin, _) in TWINS.items()}
 RENAMED = {"__aenter__": "__enter__", "__aexit__": "__exit__"}
+# How those of classes begin that mean nothing here: what is attrs', and what the facade's base has the opposite of.
+DECORATORS = ("define(", "_worlds.")
 # What the facade's base has by hand, or what the object that it stands for does.
 NOT_MIRRORED = {"__del__", "__eq__", "__getstate__", "__init__", "__repr__"}
 
@@ -86,7 +88,7 @@ class ClassWriter:
             list(map(self.module.text, nodes)) for nodes in (self.node.bases, self.node.decorator_list)
         )
         home, state = STATE_OF.get(name, ("", ""))
-        if bases != [state] * bool(state) or any(not each.startswith("define(") for each in decorators):
+        if bases != [state] * bool(state) or any(not each.startswith(DECORATORS) for each in decorators):
             raise self.module.unknown(self.node, f"bases {bases} and decorators {decorators} of {name}")
         base = "_facade.StateFacade" if state else f"_facade.Facade[_async.{name}]"
         self.out.add(0, "", "", f"class {name}({base}):")

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from weakref import ref
 
 from inferlease import instances
+from inferlease._worlds import entered_by_with
 from inferlease.objects import InstanceState
 
 __all__ = ["Facade", "StateFacade"]
@@ -17,6 +18,10 @@ class Facade(Generic[T]):
     """Stands for an object of the async API, and holds nothing else."""
 
     _inner: T
+
+    def __init_subclass__(cls) -> None:
+        if "__enter__" in cls.__dict__:
+            entered_by_with(cls)
 
     @classmethod
     def _of(cls, inner: T) -> Self:

@@ -11,6 +11,7 @@ import pytest
 import inferlease
 from inferlease import objects, sync
 from inferlease._tools._reading import HOME, adapted
+from inferlease.sync._facade import Facade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ def public(cls: type) -> dict[str, Any]:
     """What users see of a class, by the name that it has in the synchronous world."""
     found = {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
     for name, plain in DUNDERS.items():
-        known = inspect.getattr_static(cls, name, None) or inspect.getattr_static(cls, plain, None)
+        known = inspect.getattr_static(cls, plain if issubclass(cls, Facade) else name, None)
         if known is not None:
             found[plain] = known
     return found

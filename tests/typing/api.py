@@ -202,6 +202,14 @@ async def leases(client: Client) -> None:
     client.lease("org/model", "NVIDIA_L4_1")  # type: ignore[call-arg]
 
 
+async def the_other_world(client: Client) -> None:
+    """All are errors: were one not, the comment on its line would be."""
+    with Client():  # type: ignore[attr-defined]
+        pass
+    with client.lease("org/model"):  # type: ignore[attr-defined]
+        pass
+
+
 async def errors(client: Client) -> None:
     try:
         async with client.lease("org/model"):

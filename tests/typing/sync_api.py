@@ -202,6 +202,14 @@ def leases(client: Client) -> None:
     client.lease("org/model", "NVIDIA_L4_1")  # type: ignore[call-arg]
 
 
+async def the_other_world(client: Client) -> None:
+    """All are errors: were one not, the comment on its line would be."""
+    async with Client():  # type: ignore[attr-defined]
+        pass
+    async with client.lease("org/model"):  # type: ignore[attr-defined]
+        pass
+
+
 def errors(client: Client) -> None:
     try:
         with client.lease("org/model"):
