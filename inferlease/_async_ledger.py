@@ -68,6 +68,7 @@ class AsyncLedger:
         self.is_alone = True
         self.rewatch: Callable[[Journal], Journal] = lambda journal: journal
         self._ledger: Ledger | None = None
+        self._untried: Ledger | None = None
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
         self._journals: set[Journal] = set()
         # Ids that answers have named and that could not be noted, with the names of their journals.
@@ -75,7 +76,7 @@ class AsyncLedger:
 
     @property
     def opened(self) -> Ledger | None:
-        """The ledger itself, once it was needed."""
+        """The ledger itself, once something was to be started."""
         return self._ledger
 
     async def begin(self, intent: Intent, watch: Callable[[Journal], Journal] = lambda journal: journal) -> Journal:
@@ -125,17 +126,17 @@ class AsyncLedger:
 
     async def known(self, instance_ids: Iterable[str]) -> set[str]:
         """Those of the ids that any start of this ledger has claimed."""
-        ledger, asked = await self._opened(), list(instance_ids)
+        ledger, asked = await self._readable(), list(instance_ids)
         return await aside(lambda: ledger.known(asked)) | {each for each in asked if each in self._unwritten}
 
     async def open_records(self) -> list[StartRecord]:
         """The starts that have not ended."""
-        ledger = await self._opened()
+        ledger = await self._readable()
         return await aside(ledger.open_records)
 
     async def past_records(self, since: datetime | None = None) -> list[StartRecord]:
         """The starts that have ended."""
-        ledger = await self._opened()
+        ledger = await self._readable()
         return await aside(lambda: ledger.past_records(since))
 
     async def records(self, since: datetime | None = None) -> list[StartRecord]:
@@ -203,15 +204,27 @@ class AsyncLedger:
             self._journals.pop().let_go()
 
     async def _opened(self) -> Ledger:
+        """The ledger, tried: what is to be started must not be forgotten."""
         if self._ledger is None:
-            # Here, for whoever only reads needs none of it.
-            from ._ledgers import account_key, open_ledger
-
-            account = account_key(self._base_url, self._client_id())
-            opened = await aside(lambda: open_ledger(self.place, account))
+            opened = await self._found(to_read=False)
             if self._ledger is None:
                 self._ledger = opened
         return self._ledger
+
+    async def _readable(self) -> Ledger:
+        """The same; before it was tried, one that makes no folder, which would only be empty."""
+        if self._ledger is not None:
+            return self._ledger
+        if self._untried is None:
+            self._untried = await self._found(to_read=True)
+        return self._untried
+
+    async def _found(self, *, to_read: bool) -> Ledger:
+        # With its first use, for many a client has none.
+        from ._ledgers import account_key, open_ledger
+
+        account = account_key(self._base_url, self._client_id())
+        return await aside(lambda: open_ledger(self.place, account, to_read=to_read))
 
     def _lock_here(self, spec: str) -> asyncio.Lock:
         # A forked child has a loop of its own, and its parent's locks are never released there.

@@ -27,7 +27,7 @@ from ._journal_lines import (
     keep_line,
     read_journal,
 )
-from ._locked_files import HAS_LOCKS, FolderSpecLock, LockedFile, remove, sync_folder, write_whole
+from ._locked_files import FolderSpecLock, LockedFile, remove, sync_folder, write_whole
 from ._printing import printable
 from .errors import LedgerError
 from .ledger import Bounds, Ending, Facts, Intent, StartRecord, in_order, now
@@ -96,11 +96,6 @@ class FolderLedger:
         Raises:
             LedgerError: It cannot be used.
         """
-        if not HAS_LOCKS:
-            raise LedgerError(
-                f"the ledger cannot be kept in a folder ({printable(str(self.folder))}): this platform lacks the "
-                "file locks for it; leave ledger and INFERLEASE_STATE_DIR unset to have it in memory"
-            )
         with _ledger_errors(self.folder, "be kept there"):
             self._make_folders()
             trial, link = (self._locks / f".{uuid.uuid4().hex}.{part}" for part in ("trial", "link"))

@@ -44,7 +44,7 @@ def account_key(base_url: str, client_id: str) -> str:
     return hashlib.sha256(json.dumps([base_url.rstrip("/"), client_id]).encode()).hexdigest()[:32]
 
 
-def open_ledger(where: str | os.PathLike[str] | Ledger | None, account: str) -> Ledger:
+def open_ledger(where: str | os.PathLike[str] | Ledger | None, account: str, *, to_read: bool = False) -> Ledger:
     """The ledger of an account.
 
     Args:
@@ -52,6 +52,7 @@ def open_ledger(where: str | os.PathLike[str] | Ledger | None, account: str) -> 
             names, else the first place that can be used of the user's state directory, a private folder in the
             temporary directory, and memory.
         account: From `account_key`.
+        to_read: Make no folder, and do not try whether it can be written.
 
     Raises:
         LedgerError: A folder was named that cannot be used. Without one this never fails.
@@ -68,7 +69,7 @@ def open_ledger(where: str | os.PathLike[str] | Ledger | None, account: str) -> 
         folder = Path(where).expanduser().absolute()
     except (OSError, RuntimeError) as error:  # no home, no working directory
         raise LedgerError(f"the ledger cannot be kept in {printable(str(where))}: {error}; {WAY_OUT}") from error
-    return _prepared(folder / account)
+    return _untried(folder / account) if to_read else _prepared(folder / account)
 
 
 @frozen
@@ -100,14 +101,24 @@ def _place(ledger: Ledger) -> str:
 
 def _prepared(folder: Path) -> FolderLedger:
     """The ledger of a folder that has been tried. Raises LedgerError."""
+    ledger = _untried(folder)
+    ledger.prepare()
+    return ledger
+
+
+def _untried(folder: Path) -> FolderLedger:
+    """The ledger of a folder that may not be there yet. Raises LedgerError where locks tell nothing."""
+    if not HAS_LOCKS:
+        raise LedgerError(
+            f"the ledger cannot be kept in a folder ({printable(str(folder))}): this platform lacks the file locks for "
+            "it; leave ledger and INFERLEASE_STATE_DIR unset to have it in memory"
+        )
     if kind := _network_type(folder):
         raise LedgerError(
             f"the ledger cannot be kept in {printable(str(folder))}: it is on a network file system ({kind}), where a "
             f"lock does not tell whether its owner lives; {WAY_OUT}, on a local disk"
         )
-    ledger = FolderLedger(folder)
-    ledger.prepare()
-    return ledger
+    return FolderLedger(folder)
 
 
 def _network_type(folder: Path) -> str | None:

@@ -16,6 +16,7 @@ from inferlease.cli._client import ask
 from inferlease.cli._instances import brief_duration
 from inferlease.cli._options import AGE, in_json
 from inferlease.cli._output import DECIMALS, is_terminal, rounded, write_json, write_lines, write_notes, write_table
+from inferlease.cli._remembered import say_nothing_is
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
 from inferlease.money import ASSUMPTION, amount, duration
@@ -50,10 +51,8 @@ def command(*, since: timedelta, by: GroupBy, form: Literal["json", "csv"] | Non
                 write_table(titles, [_row(group) for group in groups], folds=(by, "at most"))
                 write_notes([_total(groups), *left_out, f"estimates: {ASSUMPTION}"], terminal.say)
             else:
-                terminal.tell(
-                    f"no lease is live, or ended in the last {brief_duration(since.total_seconds())} "
-                    "(further back: --since)"
-                )
+                last = brief_duration(since.total_seconds())
+                say_nothing_is(terminal, f"no lease is live, or ended in the last {last} (further back: --since)")
                 write_notes(left_out, terminal.say)
 
     return ask(tell)

@@ -25,6 +25,7 @@ from inferlease.cli._output import (
     write_rows,
     write_table,
 )
+from inferlease.cli._remembered import say_nothing_is
 from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
 from inferlease.money import Price, amount, duration
@@ -55,10 +56,8 @@ def command(*, since: timedelta, form: Form) -> int:
         elif form == "ids":
             write_lines(list(dict.fromkeys(record.instance_id for record in records if record.instance_id is not None)))
         elif not records:
-            terminal.tell(
-                f"no lease or start is live, or ended in the last {brief_duration(since.total_seconds())} "
-                "(further back: --since)"
-            )
+            last = brief_duration(since.total_seconds())
+            say_nothing_is(terminal, f"no lease or start is live, or ended in the last {last} (further back: --since)")
         else:
             _write(records)
             if any(_state(record) == _OWNERS["dead"] for record in records):

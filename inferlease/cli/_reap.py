@@ -14,6 +14,7 @@ from inferlease.cli._advice import with_advice
 from inferlease.cli._completion import complete_live
 from inferlease.cli._options import ids_only, in_json
 from inferlease.cli._output import Form, is_terminal, rounded, write_json, write_lines, write_rows
+from inferlease.cli._remembered import say_nothing_is
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
 from inferlease.cli._told import is_news
@@ -63,7 +64,7 @@ async def _list(terminal: Terminal, form: Form) -> int:
         terminal.tell("to stop what is ours: inferlease reap --yes")
     _tell_when_to_look_again(orphans, terminal)
     if not orphans and form is None:
-        terminal.tell(_NOTHING)
+        say_nothing_is(terminal, _NOTHING)
     return 1 if orphans else 0
 
 
@@ -75,7 +76,7 @@ async def _stop(terminal: Terminal, interrupts: Interrupts, instance_ids: Sequen
             reaped = await client.leases._reap(*instance_ids)
     _tell(reaped.stopped, reaped.left, reaped.troubles, form)
     if not (reaped.stopped or reaped.left or reaped.troubles) and form is None:
-        terminal.tell(_NOTHING)
+        say_nothing_is(terminal, _NOTHING)
     _tell_when_to_look_again(reaped.left, terminal)
     for trouble in reaped.troubles:
         if is_news(str(trouble)):

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 from inferlease import Client, InferleaseError, InstanceState, StartRecord
 from inferlease._costs import spent
+from inferlease._printing import printable
+from inferlease.cli._terminal import Terminal
 from inferlease.ledger import now
 
-__all__ = ["Remembered"]
+__all__ = ["Remembered", "say_nothing_is"]
+
+
+def say_nothing_is(terminal: Terminal, told: str) -> None:
+    """Tell a person that nothing is remembered; whoever named a folder that is not there, that it is not."""
+    named = os.environ.get("INFERLEASE_STATE_DIR")
+    if named and not Path(named).expanduser().is_dir():
+        where = printable(named)
+        terminal.say(f"INFERLEASE_STATE_DIR={where} does not exist: nothing was started with it, or it was deleted")
+    else:
+        terminal.tell(told)
 
 
 class Remembered:

@@ -133,7 +133,7 @@ class Emulator:
         self._upstream = None if upstream is None else Upstream(upstream, upstream_key)
         self._inference = Inference(fleet=self._fleet, tokens=self._tokens, clock=self._clock, upstream=self._upstream)
         self._gate = Gate(Injector(faults, seed, self._tokens.revoke))
-        # Made by whoever starts something; nobody else guesses its name.
+        # Nobody else guesses its name.
         self._state = Path(tempfile.gettempdir()) / f"inferlease-emulator-{secrets.token_hex(8)}"
         self._root: str | None = None
         self._thread: threading.Thread | None = None
@@ -297,6 +297,8 @@ class Emulator:
 
     def _run(self, listener: socket.socket, root: str) -> None:
         try:
+            with suppress(OSError):  # whoever starts something is told
+                self._state.mkdir(0o700)
             with listener:
                 asyncio.run(self._serve(listener, root))
         except BaseException as error:

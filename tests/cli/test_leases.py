@@ -21,6 +21,7 @@ from tests.recovery.support import begun, left, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from inferlease import Client
     from inferlease.ledger import StartRecord
@@ -59,6 +60,15 @@ def test_without_any_a_person_is_told_so_and_how_to_look_further_back(tool: Tool
     code, terminal = tool.show("leases", "--since", "2w", columns=100)
     said = [line for line in terminal.lines() if line.strip()]
     assert (code, said) == (0, ["no lease or start is live, or ended in the last 14d (further back: --since)"])
+
+
+@pytest.mark.parametrize("verb", ["leases", "costs", "reap", "reap --yes"])
+def test_a_folder_that_is_not_there_is_told_and_not_made(tool: Tool, tmp_path: Path, verb: str) -> None:
+    gone = tmp_path / "gone"
+    done = tool.run(*verb.split(), INFERLEASE_STATE_DIR=str(gone))
+    said = f"INFERLEASE_STATE_DIR={gone} does not exist: nothing was started with it, or it was deleted\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
+    assert not gone.exists()
 
 
 def test_an_object_has_all_that_is_known(tool: Tool, instance_id: str) -> None:

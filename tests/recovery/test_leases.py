@@ -14,7 +14,7 @@ from inferlease.ledger import now
 from inferlease.pricing import Price
 from tests.emulator.support import until
 from tests.faults import MODEL, FaultyEmulator, edited, emulated
-from tests.recovery.support import left, reaped, record, strays, verdicts
+from tests.recovery.support import ledger_of, left, reaped, record, strays, verdicts
 
 if TYPE_CHECKING:
     from inferlease import APIError, Client
@@ -35,6 +35,11 @@ class TestList:
             pass
         (found,) = await client.leases.list()
         assert (found.owner, found.ending) == ("none", "stopped")
+
+    async def test_to_look_makes_no_folder(self, client: Client, emulator: FaultyEmulator) -> None:
+        assert (await client.leases.list(), await client.costs(), await verdicts(client)) == ([], [], [])
+        assert await reaped(client) == []
+        assert not await asyncio.to_thread(ledger_of(emulator).folder.exists)
 
     async def test_a_plain_start_was_handed_over(self, client: Client) -> None:
         await client.instances.start(MODEL)
