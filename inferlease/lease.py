@@ -26,7 +26,7 @@ from .objects import InstanceArgs, InstanceState
 
 __all__ = ["Lease"]
 
-log = logging.getLogger("inferlease")
+log: logging.Logger = logging.getLogger("inferlease")
 
 # Seconds that whoever has pressed Ctrl-C waits without a word.
 _SILENCE = 1.0
