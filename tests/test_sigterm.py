@@ -394,7 +394,8 @@ class Slow(io.RawIOBase):
         return True
     def write(self, data):
         print("ready", flush=True)
-        time.sleep(60)
+        for _ in range(1200):  # a signal that comes just before a sleep is noticed after it
+            time.sleep(0.05)
 
 slow = io.TextIOWrapper(io.BufferedWriter(Slow()), write_through=True)
 """
