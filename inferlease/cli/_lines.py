@@ -13,7 +13,9 @@ __all__ = ["broken", "for_stream"]
 _DOUBLED = re.compile(r"\binstance (?=instance-)")
 _COMMAND = re.compile(r"inferlease [a-z]+(?: [^\s;,()]+)*")
 _IN_PARENTHESES = re.compile(r" \(([^()]*: inferlease [^()]*)\)$")
-_PART = re.compile(rf"{_COMMAND.pattern}[;,.)]*(?!\S)|\S+")
+# A number says nothing without what it counts: "5 s", "0.03 EUR for" and "(2 workers".
+_QUANTITY = r"\(?[\d.,]*\d%? (?!inferlease )[^\s\d(]\S*"
+_PART = re.compile(rf"{_COMMAND.pattern}[;,.)]*(?!\S)|{_QUANTITY}|\S+")
 
 
 class _Stream(Protocol):
@@ -35,6 +37,7 @@ def for_stream(text: str, stream: _Stream) -> str:
 def broken(line: str, columns: int) -> Iterator[str]:
     """`line` in lines that fit, broken at blanks only: what is longer than that is still copied whole.
 
+    A number stays with its unit, or with what it counts.
     A command that would be broken gets a line of its own if it fits there, without what stands behind it for grammar:
     it is copied by the line.
     """
@@ -56,7 +59,7 @@ def broken(line: str, columns: int) -> Iterator[str]:
 
 
 def _parts(line: str, columns: int) -> Iterator[str]:
-    """Words, and commands that fit in a line."""
+    """Words; and commands, and numbers with what they count, that fit in a line."""
     for part in _PART.findall(line):
         yield from [part] if len(part) <= columns else part.split()
 
