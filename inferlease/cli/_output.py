@@ -28,6 +28,7 @@ __all__ = [
     "is_terminal",
     "reader_gone",
     "rounded",
+    "write_entry",
     "write_json",
     "write_line_of_json",
     "write_lines",
@@ -158,6 +159,13 @@ def fits(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     return _width(_natural(titles, rows)) <= shutil.get_terminal_size().columns
 
 
+def write_entry(head: str, parts: Sequence[str], below: str) -> None:
+    """Write `head`, `parts` beside it and `below` below them, in lines that fit in the terminal; no part is broken."""
+    room = shutil.get_terminal_size().columns - len(head)
+    lines = [*_filled(parts, "  ", room, indent=0), *broken(below, room)]
+    write_lines([f"{' ' * len(head) if index else head}{line}" for index, line in enumerate(lines)])
+
+
 def write_notes(notes: Sequence[str], say: Callable[[str], object]) -> None:
     """Write what a table rests on: at a terminal below it, else by `say`, so that no program takes it for a row."""
     if not is_terminal():
@@ -229,17 +237,17 @@ def _with_all_below(row: Sequence[str], titles: Sequence[str], terminal: int) ->
     yield from _filled(told.split(", "), ", ", terminal)
 
 
-def _filled(parts: Sequence[str], separator: str, terminal: int) -> Iterator[str]:
+def _filled(parts: Sequence[str], separator: str, terminal: int, indent: int = _GAP) -> Iterator[str]:
     """Indented lines of as many parts as fit; no part is broken."""
     line = ""
     for part in parts:
         longer = f"{line}{separator}{part}" if line else part
-        if line and _GAP + len(longer) > terminal:
-            yield " " * _GAP + line + separator.rstrip()
+        if line and indent + len(longer) > terminal:
+            yield " " * indent + line + separator.rstrip()
             longer = part
         line = longer
     if line:
-        yield " " * _GAP + line
+        yield " " * indent + line
 
 
 def _write(text: str) -> None:

@@ -13,7 +13,7 @@ from inferlease.cli import _signals
 from inferlease.cli._advice import with_advice
 from inferlease.cli._completion import complete_live
 from inferlease.cli._options import ids_only, in_json
-from inferlease.cli._output import Form, is_terminal, rounded, write_json, write_lines, write_rows
+from inferlease.cli._output import Form, is_terminal, rounded, write_entry, write_json, write_lines, write_rows
 from inferlease.cli._remembered import say_nothing_is
 from inferlease.cli._signals import Interrupts
 from inferlease.cli._terminal import Terminal
@@ -101,8 +101,7 @@ def _tell(stopped: Sequence[Orphan], left: Sequence[Orphan], troubles: Sequence[
     if is_terminal():
         # Not in columns: an id has to be whole to be copied.
         for what, instance_id, model, price, reason in rows:
-            costs = f", at most {price}" if price != "-" else ""
-            write_lines([f"{what:<10}  {instance_id}  {model}{costs}", f"{'':<10}  {reason}"])
+            write_entry(f"{what:<10}  ", [instance_id, model, *([f"at most {price}"] if price != "-" else [])], reason)
     else:
         write_rows(rows)
 

@@ -142,9 +142,10 @@ def test_at_a_terminal_it_tells_how_to_go_on(tool: Tool, emulator: FaultyEmulato
     left(emulator, ids[0])
     terminal = tool.start_at_terminal("reap")
     assert terminal.wait() == 1
-    first, second, last, *_ = [line for line in terminal.lines() if line.strip() and "━" not in line]
-    assert first == f"ours        {ids[0]}  {MODEL}, at most 1.20 EUR/h"
-    assert second.startswith(f"            {REASON}")
+    first, second, third, last, *_ = [line for line in terminal.lines() if line.strip() and "━" not in line]
+    assert first == f"ours        {ids[0]}  {MODEL}"
+    assert second == "            at most 1.20 EUR/h"
+    assert third.startswith(f"            {REASON}")
     assert last == "to stop what is ours: inferlease reap --yes"
 
 
@@ -157,6 +158,18 @@ def test_at_a_terminal_it_tells_when_an_unresolved_start_is_settled(
     _, terminal = tool.show("reap", *arguments, columns=200)
     said = [line.strip() for line in terminal.lines() if line.strip()]
     assert said[-1] == f"look again after {until:%H:%M} with: inferlease reap"
+
+
+def test_at_a_narrow_terminal_what_it_lists_is_in_lines_that_fit(
+    tool: Tool, emulator: FaultyEmulator, ids: list[str]
+) -> None:
+    left(emulator, exclusive=False)
+    code, terminal = tool.show("reap", columns=60, NO_COLOR="1")
+    listed = [line for line in terminal.lines() if line.startswith((" ", "possible"))]
+    assert (code, max(map(len, listed)) <= 60) == (1, True), listed
+    assert listed[0] == f"possible    {ids[0]}"
+    assert f"{'':<10}  inferlease reap --yes {ids[0]}" in listed
+    assert [line for line in listed if not line.startswith(("possible    i", " " * 12))] == []
 
 
 @emulated(stop_delay=0.5)
