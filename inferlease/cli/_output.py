@@ -127,8 +127,8 @@ def write_table(
     Args:
         titles: Of the columns. The first one's cells tell rows apart.
         rows: A cell for each title.
-        folds: Titles of the columns whose cells may be broken, or stand below their row where the terminal is narrow.
-            All others stay whole, so that they can be copied.
+        folds: Titles of the columns whose cells may be broken at blanks, or stand below their row where the terminal is
+            narrow. All others stay whole, so that they can be copied, and so does every word.
         brief: The same rows in fewer or shorter columns, for a narrow terminal on which they take two lines else.
             There, what folds is cut where that is enough.
         below: What stands below each row at a terminal.
@@ -143,9 +143,9 @@ def write_table(
     wholes = [index for index, title in enumerate(titles) if title not in folds]
     lay: Callable[[Sequence[str]], Iterator[str]]
     if widths := _shared(natural, wholes, terminal, _LEAST_WIDTH):
-        lay = partial(_in_columns, widths=widths)
+        lay = partial(_in_columns_or_below, widths=widths, wholes=wholes, terminal=terminal)
     elif _width([natural[index] for index in wholes]) <= terminal:
-        lay = partial(_with_rest_below, natural=natural, wholes=wholes, terminal=terminal)
+        lay = partial(_with_rest_below, widths=natural, wholes=wholes, terminal=terminal)
     else:
         lay, titles = partial(_with_all_below, titles=titles, terminal=terminal), ()
     lines = [*lay(titles)] if titles else []
@@ -217,15 +217,25 @@ def _cut(text: str, width: int) -> str:
     return f"{name[:head]}…{name[head + 1 - width :]}"
 
 
+def _in_columns_or_below(
+    row: Sequence[str], widths: Sequence[int], wholes: Sequence[int], terminal: int
+) -> Iterator[str]:
+    """In columns, unless one of them is too narrow for a word."""
+    has_room = all(len(word) <= width for cell, width in zip(row, widths, strict=True) for word in cell.split())
+    return _in_columns(row, widths) if has_room else _with_rest_below(row, widths, wholes, terminal)
+
+
 def _in_columns(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+    cells = [
+        textwrap.wrap(cell, width, break_on_hyphens=False) or [""] for cell, width in zip(row, widths, strict=True)
+    ]
     for parts in zip_longest(*cells, fillvalue=""):
         padded = (part.ljust(width) for part, width in zip(parts, widths, strict=True))
         yield (" " * _GAP).join(padded).rstrip()
 
 
-def _with_rest_below(row: Sequence[str], natural: Sequence[int], wholes: Sequence[int], terminal: int) -> Iterator[str]:
-    yield from _in_columns([row[index] for index in wholes], [natural[index] for index in wholes])
+def _with_rest_below(row: Sequence[str], widths: Sequence[int], wholes: Sequence[int], terminal: int) -> Iterator[str]:
+    yield from _in_columns([row[index] for index in wholes], [widths[index] for index in wholes])
     for index, cell in enumerate(row):
         if index not in wholes and cell != "-":
             yield from _filled(cell.split(), " ", terminal)

@@ -128,7 +128,7 @@ def three(emulator: FaultyEmulator) -> list[StartRecord]:
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[list[str]]]:
-    """The cells of what a terminal with so many columns shows; a model that is broken has the first of its lines."""
+    """The cells of what a terminal with so many columns shows, without a model that stands below."""
 
     def cells(records: list[StartRecord], columns: int) -> list[list[str]]:
         for module in (_leases, _output):
@@ -153,7 +153,7 @@ def test_a_table_tells_what_it_has_room_for(
 ) -> None:
     head, *rows = shown(three, columns)
     assert " ".join(head) == titles
-    assert [row[-3] for row in rows] == told
+    assert [row[len(head) - 3] for row in rows] == told
 
 
 def test_what_it_has_cost_at_most_is_told_unless_nobody_knows_its_end(three: list[StartRecord]) -> None:

@@ -62,8 +62,8 @@ def shown(
             40,
             [
                 "id          state    model",
-                "instance-1  running  org/a-model-with-a-",
-                "                     long-name",
+                "instance-1  running",
+                "  org/a-model-with-a-long-name",
                 "instance-2  stopped  -",
             ],
         ),
@@ -89,10 +89,20 @@ def shown(
         ),
     ],
 )
-def test_a_table_fits_and_breaks_no_id(
+def test_a_table_fits_and_breaks_no_word(
     width: int, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shown(width, monkeypatch, capsys) == lines
+
+
+def test_a_cell_is_broken_at_blanks_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("1", "ok", "/a/re-mote/folder: well-known, wri-table")]
+    assert shown(29, monkeypatch, capsys, rows=rows) == [
+        "id  state  model",
+        "1   ok     /a/re-mote/folder:",
+        "           well-known,",
+        "           wri-table",
+    ]
 
 
 AT_LENGTH = [(*ROWS[0][:2], "x" * 70, ROWS[0][2]), (*ROWS[1][:2], "y", "short")]
@@ -113,8 +123,8 @@ AT_LENGTH = [(*ROWS[0][:2], "x" * 70, ROWS[0][2]), (*ROWS[1][:2], "y", "short")]
             120,
             [
                 f"id          state    {'hardware':<70}  model",
-                f"instance-1  running  {'x' * 70}  org/a-model-with-a-long-",
-                f"{'':91}  name",
+                f"instance-1  running  {'x' * 70}",
+                "  org/a-model-with-a-long-name",
                 f"instance-2  stopped  {'y':<70}  short",
             ],
         ),
