@@ -287,13 +287,16 @@ def why(outcome: NotSent | Lost) -> str:
 
 
 def server_message(answer: Answer) -> str:
-    """The `message` of an error answer in one printable line, "" if there is none."""
+    """The `message` of an error answer in one printable line, "" if there is none.
+
+    Without the full stop at its end: it stands in the middle of a sentence.
+    """
     try:
         data = orjson.loads(answer.body or b"")
     except ValueError:
         return ""
     message = data.get("message") if isinstance(data, dict) else None
-    return printable(message, _SHOWN) if isinstance(message, str) else ""
+    return printable(message, _SHOWN).removesuffix(".") if isinstance(message, str) else ""
 
 
 # ---- Retry-After ----------------------------------------------------------------------------------

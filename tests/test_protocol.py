@@ -368,6 +368,7 @@ def test_an_error_without_a_readable_message_has_none(body: bytes | None) -> Non
         ("\x1b[31mred\x00", "\\x1b[31mred\\x00"),
         ("right\u202eleft", "right\\u202eleft"),
         ("größer 模型", "größer 模型"),
+        ("It is gone.", "It is gone"),
     ],
 )
 def test_a_text_of_the_server_is_shown_on_one_printable_line(message: str, shown: str) -> None:

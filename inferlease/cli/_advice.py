@@ -105,7 +105,8 @@ def _of_goal(instance_id: str, goal: Goal, *, is_known: bool) -> str:
         look = f"look with inferlease show {instance_id}"
         return f"until it is stopped it is billed: {look}, or stop it: inferlease stop {instance_id}"
     if goal == "usable":
-        return f"inferlease watch --until usable {instance_id}, or: inferlease stop {instance_id}"
+        go_on = f"to go on waiting: inferlease watch --until usable {instance_id}"
+        return f"{go_on}, or to stop it: inferlease stop {instance_id}"
     return f"to do both: inferlease stop {instance_id}"
 
 

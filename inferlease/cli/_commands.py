@@ -96,8 +96,7 @@ def invoke(arguments: list[str]) -> int:
         _complain(error.format_message())
         return error.exit_code
     except click.ClickException as error:
-        hint = f" (see: {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        _complain(f"error: {error.format_message()}{hint}", *_notes(error))
+        _complain(f"error: {_with_help(error)}", *_notes(error))
         return error.exit_code
     except InferleaseError as error:
         told = [f"error: {with_advice(error)}"] if is_news(str(error)) else []
@@ -115,6 +114,14 @@ def invoke(arguments: list[str]) -> int:
         _complain(f"error: {type(error).__name__}: {error} ({_place(error)}); please report it", *_notes(error))
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _with_help(error: click.ClickException) -> str:
+    """What it says, and of wrong usage what shows the right one."""
+    said = error.format_message()
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return said
+    return f"{said.removesuffix('.')} (see: {error.ctx.command_path} --help)"
 
 
 def _notes(error: BaseException) -> list[str]:

@@ -12,7 +12,7 @@ __all__ = ["broken", "for_stream"]
 # Ids mostly say themselves that they are of an instance.
 _DOUBLED = re.compile(r"\binstance (?=instance-)")
 _COMMAND = re.compile(r"inferlease [a-z]+(?: [^\s;,()]+)*")
-_IN_PARENTHESES = re.compile(r" \(([^()]*: inferlease [^()]*)\)$")
+_IN_PARENTHESES = re.compile(r"([?!.]?) \(([^()]*: inferlease [^()]*)\)$")
 # A number says nothing without what it counts: "5 s", "0.03 EUR for" and "(2 workers".
 _QUANTITY = r"\(?[\d.,]*\d%? (?!inferlease )[^\s\d(]\S*"
 _PART = re.compile(rf"{_COMMAND.pattern}[;,.)]*(?!\S)|{_QUANTITY}|\S+")
@@ -45,7 +45,7 @@ def broken(line: str, columns: int) -> Iterator[str]:
         yield line
         return
     shown = ""
-    for part in _parts(_IN_PARENTHESES.sub(r", \1", line), columns):
+    for part in _parts(_IN_PARENTHESES.sub(_unparenthesised, line), columns):
         if not shown or len(shown) + 1 + len(part) <= columns:
             shown = f"{shown} {part}" if shown else part
             continue
@@ -56,6 +56,10 @@ def broken(line: str, columns: int) -> Iterator[str]:
             shown = ""
     if shown:
         yield shown
+
+
+def _unparenthesised(found: re.Match[str]) -> str:
+    return f"{found[1] or ','} {found[2]}"
 
 
 def _parts(line: str, columns: int) -> Iterator[str]:

@@ -77,10 +77,10 @@ def test_the_version_is_the_package_s() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["lease"], "error: No such command 'lease'."),
-        (["--verbose"], "error: No such option '--verbose'."),
-        (["run"], "error: Missing argument 'MODEL'."),
-        (["run", "org/model"], "error: Missing argument '-- COMMAND...'."),
+        (["lease"], "error: No such command 'lease' (see: "),
+        (["--verbose"], "error: No such option '--verbose'. Did you mean '--version'? (see: "),
+        (["run"], "error: Missing argument 'MODEL' (see: "),
+        (["run", "org/model"], "error: Missing argument '-- COMMAND...' (see: "),
         (["run", "org/model", "--num-workers", "9", "--", "true"], "error: Invalid value for '--num-workers'"),
         (
             ["start", "org/model", "--max-cost=5"],
@@ -88,7 +88,7 @@ def test_the_version_is_the_package_s() -> None:
         ),
         (["start", "org/model", "--timeout=5"], "error: --timeout is about a wait: add --wait (see: inferlease start"),
         (["restart", "an-id", "--stall-timeout=5"], "error: --stall-timeout is about a wait: add --wait (see: "),
-        (["start", "org/model", "--max-cots=5"], "error: No such option '--max-cots'."),
+        (["start", "org/model", "--max-cots=5"], "error: No such option '--max-cots' (see: "),
         (["run", "org/model", "python", "-c", "pass"], "error: No such option '-c'"),
         (
             ["run", "org/model", "--timeout", "soon", "--", "true"],
@@ -103,7 +103,7 @@ def test_the_version_is_the_package_s() -> None:
         (["start", "org/model", "--stall-timeout", "0"], "error: Invalid value for '--stall-timeout': '0' is not"),
         (["restart", "instance-1", "--timeout", "0"], "error: Invalid value for '--timeout': '0' is not a positive"),
         (["rm", "instance-1", "--timeout", "0"], "error: Invalid value for '--timeout': '0' is not a positive"),
-        (["stop"], "error: Missing argument 'ID...'."),
+        (["stop"], "error: Missing argument 'ID...' (see: "),
     ],
 )
 def test_wrong_usage_is_one_line_that_names_the_help(

@@ -147,8 +147,8 @@ def test_any_text_comes_back_as_it_was(tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["/nonexistent"], "error: Invalid value for '[FILE|-]': File '/nonexistent' does not exist."),
-        (["/"], "error: Invalid value for '[FILE|-]': File '/' is a directory."),
+        (["/nonexistent"], "error: Invalid value for '[FILE|-]': File '/nonexistent' does not exist (see: "),
+        (["/"], "error: Invalid value for '[FILE|-]': File '/' is a directory (see: "),
         (["--concurrency", "0"], "error: Invalid value for '--concurrency'"),
         (["--seconds-per-step", "nan"], "error: Invalid value for '--seconds-per-step'"),
     ],

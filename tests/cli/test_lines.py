@@ -37,6 +37,7 @@ STOP = f"inferlease stop {ID}"
         (f"up; stop it with: {STOP}", 58, ["up; stop it with:", STOP]),
         (f"up; stop it with: {STOP}", 40, ["up; stop it with: inferlease stop", ID]),
         (f"up (at most 1 EUR/h; stop it with: {STOP})", 50, ["up, at most 1 EUR/h; stop it with:", STOP]),
+        ("What is it? (see: inferlease run --help)", 30, ["What is it? see:", "inferlease run --help"]),
         (f"up; stop it with: {STOP}; its guard goes on", 50, ["up; stop it with:", STOP, "its guard goes on"]),
         (f"up; inferlease watch {ID}, or: {STOP}", 60, [f"up; inferlease watch {ID}, or:", STOP]),
         (f"it is up; inferlease watch {ID}, or: {STOP}", 50, ["it is up;", f"inferlease watch {ID}", f"or: {STOP}"]),
