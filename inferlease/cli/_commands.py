@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def invoke(arguments: list[str]) -> int:
         _complain(error.format_message())
         return error.exit_code
     except click.ClickException as error:
-        _complain(f"error: {_with_help(error)}", *_notes(error))
+        _complain(f"error: {_with_help(error, arguments)}", *_notes(error))
         return error.exit_code
     except InferleaseError as error:
         told = [f"error: {with_advice(error)}"] if is_news(str(error)) else []
@@ -116,11 +117,13 @@ def invoke(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _with_help(error: click.ClickException) -> str:
+def _with_help(error: click.ClickException, arguments: Sequence[str]) -> str:
     """What it says, and of wrong usage what shows the right one."""
     said = error.format_message()
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return said
+    if isinstance(error, click.NoSuchOption) and error.ctx.info_name == "run" and "--" not in arguments:
+        said = f"{error.message.removesuffix('.')}: if it is one of COMMAND, put -- before COMMAND"
     return f"{said.removesuffix('.')} (see: {error.ctx.command_path} --help)"
 
 

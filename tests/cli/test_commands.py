@@ -89,7 +89,11 @@ def test_the_version_is_the_package_s() -> None:
         (["start", "org/model", "--timeout=5"], "error: --timeout is about a wait: add --wait (see: inferlease start"),
         (["restart", "an-id", "--stall-timeout=5"], "error: --stall-timeout is about a wait: add --wait (see: "),
         (["start", "org/model", "--max-cots=5"], "error: No such option '--max-cots' (see: "),
-        (["run", "org/model", "python", "-c", "pass"], "error: No such option '-c'"),
+        (
+            ["run", "org/model", "python", "-c", "pass"],
+            "error: No such option '-c': if it is one of COMMAND, put -- before COMMAND (see: ",
+        ),
+        (["run", "-c", "org/model", "--", "python"], "error: No such option '-c' (see: "),
         (
             ["run", "org/model", "--timeout", "soon", "--", "true"],
             "error: Invalid value for '--timeout': 'soon' is not",

@@ -138,9 +138,8 @@ def test_a_wait_that_is_over_tells_how_to_go_on(tool: Tool, emulator: FaultyEmul
     assert (done.returncode, done.stdout) == (1, f"{instance_id}\n")
     said = done.stderr.splitlines()[1]
     assert said.startswith(f"error: {instance_id}: it is not usable after 0.3 s")
-    assert said.endswith(
-        f"; to go on waiting: inferlease watch --until usable {instance_id}, or to stop it: inferlease stop {instance_id}"
-    )
+    ways_out = f"inferlease watch --until usable {instance_id}, or to stop it: inferlease stop {instance_id}"
+    assert said.endswith(f"; to go on waiting: {ways_out}")
 
 
 @pytest.mark.asyncio
