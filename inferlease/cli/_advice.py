@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from inferlease._printing import printable
 from inferlease.cli._wording import at_shell
 from inferlease.errors import (
     CHECK_ADDRESS,
@@ -27,12 +28,13 @@ from inferlease.errors import (
     WaitTimeoutError,
 )
 
-__all__ = ["Goal", "is_about_model", "suggest", "with_advice"]
+__all__ = ["FIND_ID", "Goal", "is_about_model", "suggest", "with_advice"]
 
 Goal: TypeAlias = Literal["usable", "stopped"]
 """What an instance was waited for to be."""
 
 _ADDRESS = "the address in CORTECS_API_BASE_URL"
+FIND_ID = "if the id is mistyped, find the right one with: inferlease ps --all"
 _MODELS = "list models with: inferlease models"
 _WHATEVER: dict[type[InferleaseError], str] = {
     PaymentRequiredError: "top up the account; what is left shows: inferlease balance",
@@ -68,6 +70,8 @@ def with_advice(error: InferleaseError, goal: Goal | None = None) -> str:
         if _suggested:
             advice = f"did you mean {_either(_suggested)}? {_MODELS}"
         said = re.sub(r"^GET /models/(\S+) was answered 404\b.*", r"there is no model \1", said)
+    if advice == FIND_ID:
+        said = f"there is no instance {printable(error.instance_id or '', 80)}"
     return at_shell(f"{said.rstrip('.')}; {advice}" if advice else said)
 
 
@@ -117,5 +121,5 @@ def _either(names: Sequence[str]) -> str:
 
 def _of_unknown(error: NotFoundError) -> str:
     if error.instance_id is not None:
-        return "list instances with: inferlease ps --all"
+        return FIND_ID
     return _MODELS if " /models/" in str(error) else f"check {_ADDRESS}"

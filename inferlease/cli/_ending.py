@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from inferlease import Client, InferleaseError
 from inferlease.cli import _signals
+from inferlease.cli._advice import FIND_ID
 from inferlease.cli._ids import each
 from inferlease.cli._remembered import Remembered
 from inferlease.cli._signals import Interrupts
@@ -52,10 +53,7 @@ async def absent(remembered: Remembered, instance_id: str, done: str) -> str:
     """
     if await remembered.start_of(instance_id) is not None:
         return "it is gone already"
-    raise InferleaseError(
-        f"there is no such instance, and nothing was {done}: if the id is mistyped, find the right one with: "
-        "inferlease ps --all"
-    )
+    raise InferleaseError(f"there is no such instance, and nothing was {done}; {FIND_ID}")
 
 
 def with_cost(done: str, cost: str) -> str:

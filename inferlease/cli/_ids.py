@@ -123,6 +123,9 @@ async def each(
         except Exception as error:  # noqa: BLE001 - it is raised below
             if _is_its_own(error):
                 told = re.sub(rf"^instance {re.escape(instance_id)} ", "it ", with_advice(error, goal))
+                told = told.replace(
+                    f"there is no instance {printable(instance_id, 80)};", "there is no such instance;", 1
+                )
                 terminal.say(f"error: {printable(instance_id, 80)}: {told}")
             return error
         return None

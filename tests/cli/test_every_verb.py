@@ -39,7 +39,7 @@ WRONG_SECRET = (
     r"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and the address in CORTECS_API_BASE_URL\n"
 )
 DOWN = r"error: .*was answered 503: .*; try again later\n"
-UNKNOWN_ID = r"error: no-such-id: .* was answered 404: .*; list instances with: inferlease ps --all\n"
+UNKNOWN_ID = r"error: no-such-id: there is no such instance; if the id is mistyped, .* inferlease ps --all\n"
 UNKNOWN_MODEL = (
     r"error: (the start of no-such/model was refused: Model 'no-such/model' not found|there is no model no-such/model)"
     r"; list models with: inferlease models\n"
@@ -82,7 +82,7 @@ UNKNOWN = (("no-such-id",), 1, UNKNOWN_ID)
 THERE_IS_NONE = (
     ("no-such-id",),
     1,
-    r"error: no-such-id: there is no such instance, and nothing was (stopped|deleted): .* inferlease ps --all\n",
+    r"error: no-such-id: there is no such instance, and nothing was (stopped|deleted); .* inferlease ps --all\n",
 )
 
 VERBS = {

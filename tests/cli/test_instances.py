@@ -332,7 +332,7 @@ def test_a_person_who_watches_sees_a_bar_for_each_worker_of_each(tool: Tool, acc
 def test_a_watch_of_what_there_is_not_says_nothing_but_that(tool: Tool) -> None:
     code, terminal = tool.show("watch", "nope", columns=200)
     said = [line for line in terminal.lines() if line.strip() and not line.startswith("looking")]
-    assert (code, [line.partition(" was ")[0] for line in said]) == (1, ["error: nope: GET /instances/nope"])
+    assert (code, [line.partition(";")[0] for line in said]) == (1, ["error: nope: there is no such instance"])
 
 
 def test_a_person_is_told_how_a_watch_ends(tool: Tool, account: Client) -> None:

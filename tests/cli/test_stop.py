@@ -86,7 +86,7 @@ def test_one_that_is_gone_is_fine_as_long_as_the_ledger_remembers_it(
 def test_an_id_that_nobody_knows_keeps_no_other_running(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
     done = tool.run("stop", "-y", f"{ids[0]}0", *ids[1:])
     assert done.returncode == 1
-    assert f"error: {ids[0]}0: there is no such instance, and nothing was stopped: " in done.stderr
+    assert f"error: {ids[0]}0: there is no such instance, and nothing was stopped; " in done.stderr
     assert emulator.books().still_billed == ids[:1]
 
 
