@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import signal
 from typing import get_args
 
 import click
@@ -188,11 +189,23 @@ def command(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     terminal = Terminal()
-    return _signals.run(lambda _: _serve(emulator, f"{host}:{port}", until_eof, terminal), say=lambda _: None)
+    return _signals.run(
+        lambda interrupts: _serve(emulator, f"{host}:{port}", until_eof, terminal, interrupts), say=lambda _: None
+    )
 
 
-async def _serve(emulator: Emulator, address: str, until_eof: bool, terminal: Terminal) -> int:
+async def _serve(
+    emulator: Emulator, address: str, until_eof: bool, terminal: Terminal, interrupts: _signals.Interrupts
+) -> int:
     ended = asyncio.Event()
+
+    def end_by_signal(number: signal.Signals, from_terminal: bool) -> None:
+        is_ctrl_c = from_terminal and number is signal.SIGINT
+        if is_ctrl_c and _is_left_by_its_shell():
+            return
+        if is_ctrl_c:
+            terminal.tell("")  # the terminal shows ^C where the next line would begin
+        ended.set()
 
     def end_with_stdin() -> None:
         if not os.read(0, 4096):
@@ -206,31 +219,49 @@ async def _serve(emulator: Emulator, address: str, until_eof: bool, terminal: Te
     try:
         if until_eof:
             asyncio.get_running_loop().add_reader(0, end_with_stdin)
-        _print_and_close(emulator.export_lines())
-        terminal.tell(f"serving {emulator.base_url}; ends with Ctrl-C, or with: kill {os.getpid()}")
-        await ended.wait()
+        _print(emulator.export_lines())
+        by_ctrl_c = "" if _is_left_by_its_shell() else " Ctrl-C, or with"
+        terminal.tell(f"serving {emulator.base_url}; ends with{by_ctrl_c}: kill {os.getpid()}")
+        _close_stdout()
+        with interrupts.going_to(end_by_signal):
+            await ended.wait()
     except asyncio.CancelledError:
-        pass  # by a signal: the way in which a server ends
+        pass  # by a signal before it served
     finally:
         emulator.stop()
     terminal.say(_summary(emulator.books()))
     return 0
 
 
-def _print_and_close(lines: list[str]) -> None:
-    """Print, and let go of stdout: a shell's `$(...)` lasts until everybody has."""
+def _is_left_by_its_shell() -> bool:
+    """Whether what started it is gone, as the subshell of `eval "$(inferlease emulator &)"` is.
+
+    Such a process is in the group of the shell itself, to which the terminal sends a Ctrl-C at the prompt.
+    """
+    session = os.getsid(0)
+    try:
+        return os.getpid() != session != os.getsid(os.getppid())
+    except (ProcessLookupError, PermissionError):
+        return True
+
+
+def _print(lines: list[str]) -> None:
     with contextlib.suppress(OSError):
         os.write(1, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _close_stdout() -> None:
+    """Let go of stdout: a shell's `$(...)` lasts until everybody has."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
 
 
 def _summary(books: Books) -> str:
-    billed = ", ".join(books.still_billed) or "none"
+    billed = f": {', '.join(books.still_billed)}" if books.still_billed else ""
     delivered = sum(number for numbers in books.faults.values() for number in numbers.values())
     faults = f"; faults delivered: {delivered}" if delivered else ""
     return (
-        f"the emulator's books: {books.starts} started; {books.billed_seconds:.1f} s were billed, "
-        f"{books.cost:.4f} EUR; still billed: {billed}{faults}; its ledger is deleted"
+        f"the emulator's books: {books.starts} started, {len(books.still_billed)} still billed{billed}; "
+        f"{books.billed_seconds:.1f} s were billed, {books.cost:.4f} EUR{faults}; its ledger is deleted"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -85,6 +86,12 @@ class Tool:
     def start_at_terminal(self, *arguments: str, **changes: str | None) -> Terminal:
         """Start it as the foreground job of a terminal of 80 columns."""
         terminal = at_terminal([*INFERLEASE, *arguments], self.environment(changes))
+        self._started.append(terminal.process)
+        return terminal
+
+    def start_shell_at_terminal(self) -> Terminal:
+        """Start bash as a person has it, at a terminal of 80 columns."""
+        terminal = at_terminal([shutil.which("bash") or "bash", "--norc", "--noprofile", "-i"], self.environment({}))
         self._started.append(terminal.process)
         return terminal
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +18,7 @@ from tests.cli.support import INFERLEASE, MODEL, SECONDS, Tool, ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -59,8 +62,34 @@ def test_a_signal_ends_it_with_its_books(tool: Tool, number: signal.Signals) -> 
     emulator.send_signal(number)
     assert ended(emulator) == (
         0,
-        "the emulator's books: 0 started; 0.0 s were billed, 0.0000 EUR; still billed: none; its ledger is deleted\n",
+        "the emulator's books: 0 started, 0 still billed; 0.0 s were billed, 0.0000 EUR; its ledger is deleted\n",
     )
+
+
+def test_its_last_line_begins_below_a_ctrl_c(tool: Tool) -> None:
+    emulator = tool.start_at_terminal("emulator")
+    emulator.read_until("ends with Ctrl-C, or with: kill ")
+    emulator.type("\x03")
+    assert emulator.wait() == 0
+    _, ctrl_c, books = emulator.shown.partition("^C")
+    assert (ctrl_c, books.startswith("\r\nthe emulator's books: 0 started")) == ("^C", True)
+
+
+def test_a_ctrl_c_at_the_prompt_of_its_shell_is_not_meant_for_it(tool: Tool, tmp_path: Path) -> None:
+    started = f'eval "$({shlex.join(INFERLEASE)} emulator --seconds-per-step 0 &)"; export -p > {tmp_path}/exported'
+    shell = tool.start_shell_at_terminal()
+    shell.type(f"{started}; PS1=its''_prompt\n")
+    shell.read_until("its_prompt")
+    exported = dict(re.findall(r'^declare -x (\w+)="(.*)"$', (tmp_path / "exported").read_text(), re.MULTILINE))
+    (pid,) = re.findall(r"ends with: kill (\d+)", shell.shown)
+    shell.type("\x03")
+    shell.read_until("^C")
+    done = tool.run("run", MODEL, "--", "true", **exported)
+    os.kill(int(pid), signal.SIGTERM)
+    shell.read_until("its ledger is deleted")
+    shell.process.kill()
+    assert shell.wait() == -signal.SIGKILL
+    assert (done.returncode, "books: 1 started, 0 still billed" in shell.shown) == (0, True)
 
 
 def test_the_end_of_stdin_ends_it_on_demand(tool: Tool) -> None:
@@ -98,7 +127,7 @@ def test_the_faults_that_it_is_told_are_delivered_and_counted(tool: Tool) -> Non
     assert "401" in tool.run("run", MODEL, "--", "true", **variables).stderr
     emulator.send_signal(signal.SIGTERM)
     code, said = ended(emulator)
-    assert (code, said.partition("still billed: ")[2]) == (0, "none; faults delivered: 1; its ledger is deleted\n")
+    assert (code, said.partition(" EUR")[2]) == (0, "; faults delivered: 1; its ledger is deleted\n")
 
 
 def test_it_has_the_money_and_the_room_that_it_is_told(tool: Tool) -> None:
