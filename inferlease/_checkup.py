@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Literal, TypeAlias
@@ -17,7 +18,7 @@ from ._orphans import Verdict
 from ._printing import printable
 from ._protocol import Answer, member
 from ._retry import Settled
-from .errors import AuthenticationError, ConfigurationError, InferleaseError, LedgerError
+from .errors import CHECK_ADDRESS, AuthenticationError, ConfigurationError, InferleaseError, LedgerError
 from .ledger import now
 from .objects import Balance
 
@@ -63,9 +64,13 @@ async def check_up(core: Core) -> list[Check]:
     try:
         client_id = core.exchange.account()[0]
     except ConfigurationError as error:
-        credentials = Check("credentials", "failed", str(error), "get them from the provider's console")
-        missing = [Check(name, "skipped", "needs credentials") for name in ("ledger", "orphans", "balance")]
-        return [credentials, *checks, *missing]
+        said, way_out = _parted(error)
+        advice = (
+            f"{way_out}: get them from the provider's console" if way_out else "get others from the provider's console"
+        )
+        ledger = Check("ledger", "skipped", "needs credentials: each account has a ledger of its own")
+        missing = [Check(name, "skipped", "needs credentials") for name in ("orphans", "balance")]
+        return [Check("credentials", "failed", said, advice), *checks, ledger, *missing]
     balance: Balance | InferleaseError
     try:
         balance = await core.exchange.read(
@@ -74,17 +79,23 @@ async def check_up(core: Core) -> list[Check]:
     except InferleaseError as error:
         balance = error
     ledger = await _ledger(core, client_id)
-    return [_credentials(balance), *checks, ledger, await _orphans(core, balance), _balance(balance)]
+    is_told = reached.value is None or isinstance(balance, AuthenticationError)
+    return [_credentials(balance), *checks, ledger, await _orphans(core, balance), _balance(balance, is_told=is_told)]
+
+
+def _parted(error: ConfigurationError) -> tuple[str, str]:
+    """What is missing, and what to set, which stands behind it; "" if nothing does."""
+    said, _, names = str(error).partition(": set ")
+    return said, f"set {names}" if names else ""
 
 
 def _inference_key(core: Core) -> Check:
     try:
         core.probe.check()
     except ConfigurationError as error:
-        advice = (
-            "set INFERLEASE_INFERENCE_KEY: without it nothing is asked of an instance, and `inferlease run` starts none"
-        )
-        return Check("inference key", "failed", str(error), advice)
+        said, way_out = _parted(error)
+        advice = "without it nothing is asked of an instance, and `inferlease run` starts none"
+        return Check("inference key", "failed", said, f"{way_out or 'set INFERLEASE_INFERENCE_KEY'}: {advice}")
     return Check("inference key", "ok", "it is there; whether it is valid, only an instance can tell")
 
 
@@ -97,12 +108,9 @@ def _reachability(core: Core, reached: Settled[int]) -> Check:
     url = printable(core.exchange.transport.base_url, 200)
     if reached.value is not None:
         return Check("reachability", "ok", f"{url} answers, and lists {reached.value} models")
-    return Check(
-        "reachability",
-        "failed",
-        f"{url}: {core.exchange.error(_requests.LIST_MODELS, reached)}",
-        "check the network, HTTPS_PROXY and NO_PROXY, and the address in CORTECS_API_BASE_URL",
-    )
+    said = str(core.exchange.error(_requests.LIST_MODELS, reached)).removesuffix(CHECK_ADDRESS)
+    address = ", and the address in CORTECS_API_BASE_URL" if os.environ.get("CORTECS_API_BASE_URL") else ""
+    return Check("reachability", "failed", f"{url}: {said}", f"check the network, HTTPS_PROXY and NO_PROXY{address}")
 
 
 def _clock(reached: Settled[int], before: float) -> Check:
@@ -168,7 +176,10 @@ def left_behind(verdicts: Sequence[Verdict]) -> str:
     return f"processes that are gone have left {told}"
 
 
-def _balance(balance: Balance | InferleaseError) -> Check:
+def _balance(balance: Balance | InferleaseError, *, is_told: bool) -> Check:
+    """Why it can't be read is told once: `is_told` says that another check does."""
+    if isinstance(balance, InferleaseError) and is_told:
+        return Check("balance", "skipped", "the account can't be read")
     if isinstance(balance, InferleaseError):
         return Check("balance", "failed", str(balance), "see the other checks")
     amount = f"{balance.current_balance:.2f} {printable(balance.currency or '', 10)}".rstrip()

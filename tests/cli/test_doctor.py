@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inferlease._checkup import left_behind
+from inferlease.sync import Client
 from tests.cli.support import Tool
 from tests.faults import FaultyEmulator, emulated
 from tests.recovery.support import left
@@ -52,25 +53,27 @@ def test_at_a_terminal_what_to_do_stands_below_what_failed(tool: Tool) -> None:
     head, first, advice, second, *_ = [line.rstrip() for line in terminal.lines() if line.strip() and "━" not in line]
     assert (code, head.split()) == (1, ["check", "status", "found"])
     assert first.split()[:2] == ["credentials", "failed"]
-    assert advice == "  to do: get them from the provider's console"
+    assert advice == "  to do: set CORTECS_CLIENT_ID: get them from the provider's console"
     assert second.startswith("inference key  ok")
 
 
 def test_missing_credentials_are_named(tool: Tool) -> None:
     found = checked(tool, CORTECS_CLIENT_ID=None)
     assert failed(found) == ["credentials"]
-    assert "CORTECS_CLIENT_ID" in found["credentials"]["said"]
+    assert "CORTECS_CLIENT_ID" in found["credentials"]["advice"]
     assert found["balance"]["status"] == "skipped"
+    assert found["ledger"]["said"] == "needs credentials: each account has a ledger of its own"
 
 
 def test_wrong_credentials_are_told_without_the_secret(tool: Tool) -> None:
     found = checked(tool, CORTECS_CLIENT_SECRET="s3cret-value")
-    assert "credentials" in failed(found)
+    assert failed(found) == ["credentials"]
+    assert found["balance"]["said"] == found["orphans"]["said"] == "the account can't be read"
     assert "s3cret" not in str(found)
 
 
 @pytest.mark.parametrize(("key", "said"), [
-    ({}, "no key for inference: set INFERLEASE_INFERENCE_KEY"),
+    ({}, "no key for inference"),
     ({"OPENAI_API_KEY": "sk-proj-s3cret"}, "OPENAI_API_KEY holds another provider's key"),
     ({"INFERLEASE_INFERENCE_KEY": "s3cret\n"}, "characters that no header can carry"),
 ])  # fmt: skip
@@ -78,13 +81,23 @@ def test_a_key_for_inference_that_is_missing_or_refused_is_told(tool: Tool, key:
     found = checked(tool, **{"INFERLEASE_INFERENCE_KEY": None, "OPENAI_API_KEY": None, **key})
     assert failed(found) == ["inference key"]
     assert said in found["inference key"]["said"]
+    assert "set INFERLEASE_INFERENCE_KEY" not in found["inference key"]["said"]
+    assert found["inference key"]["advice"].startswith("set INFERLEASE_INFERENCE_KEY: ")
     assert "s3cret" not in str(found)
 
 
 def test_a_server_that_is_not_there_is_told(tool: Tool) -> None:
     found = checked(tool, CORTECS_API_BASE_URL="http://127.0.0.1:1")
-    assert "reachability" in failed(found)
+    assert failed(found) == ["reachability"]
+    assert "check" not in found["reachability"]["said"]
+    assert "the address in CORTECS_API_BASE_URL" in found["reachability"]["advice"]
     assert found["credentials"]["status"] == found["clock"]["status"] == found["orphans"]["status"] == "skipped"
+
+
+def test_a_variable_that_is_not_set_is_not_to_be_checked(hurried: None) -> None:
+    with Client(base_url="http://127.0.0.1:1") as client:
+        (check,) = (each for each in client.check_up() if each.name == "reachability")
+    assert (check.status, check.advice) == ("failed", "check the network, HTTPS_PROXY and NO_PROXY")
 
 
 def test_an_address_that_is_none_is_told(tool: Tool) -> None:
