@@ -79,8 +79,8 @@ def _advice(error: InferleaseError, goal: Goal | None) -> str:
     match error:
         case AuthenticationError():
             return f"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and {_ADDRESS}"
-        case ConfigurationError() if str(error).startswith("base_url") and "CORTECS_API_BASE_URL" in os.environ:
-            return "mend it, or unset it"
+        case ConfigurationError():
+            return _of_setting(str(error))
         case NoCapacityError() if "there is no hardware type" in str(error):
             return "list hardware with: inferlease hardware"
         case StartRefusedError(status=404):
@@ -117,6 +117,12 @@ def _of_goal(instance_id: str, goal: Goal, *, is_known: bool) -> str:
 def _either(names: Sequence[str]) -> str:
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def _of_setting(said: str) -> str:
+    if said.startswith("no credentials: set CORTECS_CLIENT_ID and "):
+        return "to try it without an account: inferlease demo"
+    return "mend it, or unset it" if said.startswith("base_url") and "CORTECS_API_BASE_URL" in os.environ else ""
 
 
 def _of_unknown(error: NotFoundError) -> str:

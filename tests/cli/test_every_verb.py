@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 SECRET = "s3cret-value"
 
 NOTHING = ""
-NO_CREDENTIALS = r"error: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET\n"
+NO_CREDENTIALS = (
+    r"error: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET; "
+    r"to try it without an account: inferlease demo\n"
+)
 WRONG_SECRET = (
     r"error: the client id and secret were not accepted: .* 401: .*; "
     r"check CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET, and the address in CORTECS_API_BASE_URL\n"

@@ -172,7 +172,7 @@ def test_a_stop_that_fails_again_and_again_is_told_once(tool: Tool, emulator: Fa
             {"CORTECS_CLIENT_ID": None, "CORTECS_CLIENT_SECRET": None, "INFERLEASE_INFERENCE_KEY": None},
             (
                 "error: no credentials: set CORTECS_CLIENT_ID and CORTECS_CLIENT_SECRET; "
-                "no key for inference: set INFERLEASE_INFERENCE_KEY\n"
+                "no key for inference: set INFERLEASE_INFERENCE_KEY; to try it without an account: inferlease demo\n"
             ),
         ),
         ({"CORTECS_CLIENT_SECRET": "s3cret"}, "error: "),
