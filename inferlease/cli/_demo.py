@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 from attrs import define, field
@@ -51,7 +51,7 @@ def command(*, source: str | None, model: str, concurrency: int, seconds_per_ste
 
     Needs no credentials and no network. The answers are written to stdout, one line of JSON each, in the order of
     the prompts; at a terminal the first few are shown. At the end the emulator's books have to show that nothing is
-    billed any more.
+    billed any more: stderr tells.
     """
     if sys.stdout is None:
         raise click.ClickException("stdout is closed: there is nowhere to write the answers to")
@@ -91,10 +91,10 @@ class _Demo:
             try:
                 code = await self._lease(emulator, interrupts, poll_interval=min(max(seconds_per_step / 2, 0.02), 1.0))
             except BaseException as error:
-                if (problem := await self._settle(emulator)) is not None:
+                if (problem := await self._settle(emulator, self.terminal.tell)) is not None:
                     error.add_note(problem)
                 raise
-            problem = await self._settle(emulator)
+            problem = await self._settle(emulator, self.terminal.tell if code else self.terminal.say)
         if problem is None and self.failed:
             first = self.failed[0]
             problem = (
@@ -155,7 +155,7 @@ class _Demo:
 
     def _tell_speed(self) -> None:
         done, seconds = len(self.prompts) - len(self.failed), max(self.seconds, 0.001)
-        self.terminal.tell(
+        self.terminal.say(
             f"{done} of {len(self.prompts)} prompts answered in {seconds:.1f} s: "
             f"{done / seconds:,.0f} answers/s, {self.tokens / seconds:,.0f} tokens/s"
         )
@@ -163,15 +163,15 @@ class _Demo:
     def _tell_cost(self, receipt: Receipt) -> None:
         self.terminal.tell(f"emulated, nothing is owed; {estimated(receipt)}")
 
-    async def _settle(self, emulator: RunningEmulator) -> str | None:
-        """What is wrong by the emulator's books, in one line; `None` if nothing is still billed."""
+    async def _settle(self, emulator: RunningEmulator, say: Callable[[str], object]) -> str | None:
+        """What is wrong by the emulator's books, in one line; `None` if nothing is still billed, as `say` tells."""
         try:
             books = await emulator.books()
         except EmulatorGoneError as error:
             return str(error)
         if books.still_billed:
             return f"still billed at the end: {', '.join(books.still_billed)}"
-        self.terminal.tell(
+        say(
             f"the emulator's books: {books.starts} started, 0 still billed; {books.billed_seconds:.1f} s were billed, "
             f"{books.cost:.4f} EUR"
         )

@@ -19,7 +19,8 @@ def expected_answer(prompt: str) -> str:
     """
     words = prompt.split()
     quoted = " ".join(words[:_QUOTED_WORDS]) + (" …" if len(words) > _QUOTED_WORDS else "")
-    return f"Emulated answer {_digest(prompt)[:16]} to a prompt of {len(words)} words: {quoted}".rstrip()
+    length = "1 word" if len(words) == 1 else f"{len(words)} words"
+    return f"Emulated answer {_digest(prompt)[:16]} to a prompt of {length}: {quoted}".rstrip()
 
 
 def expected_embedding(text: str, dimensions: int = DEFAULT_DIMENSIONS) -> list[float]:

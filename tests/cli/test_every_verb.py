@@ -48,6 +48,7 @@ UNKNOWN_MODEL = (
     r"; list models with: inferlease models\n"
 )
 STARTED = r"started, at most 1\.20 EUR/h; stop it with: inferlease stop instance-\w+\n"
+ANSWERED = r"1 of 1 prompts answered .*\nthe emulator's books: 1 started, 0 still billed; .*\n"
 BILLED = r"still billed: instance-\w+; stop with: inferlease stop instance-\w+\n"
 STOPPED = r"instance-\w+: stopped(; at most \S+ EUR for .* since its start)?\n"
 LEASED = r"instance-\w+ started .*\ninstance-\w+ usable .*\ninstance-\w+ stopped .*\nestimated cost: .*\n"
@@ -133,7 +134,7 @@ VERBS = {
         unknown=(("--yes", "no-such-id"), 1, r"error: no-such-id is not reaped: .* inferlease stop no-such-id\n"),
     ),
     "doctor": Verb(shows="reachability", shape=list[Check]),
-    "demo": Verb(("-", "--seconds-per-step", "0"), NOTHING, "answer", frozenset(), stdin=b"Hello\n\x04"),
+    "demo": Verb(("-", "--seconds-per-step", "0"), ANSWERED, "answer", frozenset(), stdin=b"Hello\n\x04"),
     "emulator": Verb(
         ("--until-eof",), r"the emulator's books: .*\n", "CORTECS_CLIENT_ID", frozenset(), stdin=b"\x04",
         closed=(0, r"the emulator's books: .*\n"),
