@@ -12,16 +12,19 @@ from importlib import import_module
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, add_completion_class
 
 import inferlease
 from inferlease.cli._advice import with_advice
+from inferlease.cli._bash import ColonComplete
 from inferlease.cli._lines import for_stream
 from inferlease.cli._told import is_news
 from inferlease.cli._wording import at_shell
 from inferlease.errors import InferleaseError, InvalidArgumentError
 
 __all__ = ["invoke"]
+
+add_completion_class(ColonComplete)
 
 COMMANDS = {
     "run": "Lease an instance, run a command with it, stop it again.",

@@ -37,7 +37,10 @@ class _FaultType(click.ParamType[Fault]):
     name = "fault"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
-        return [CompletionItem(kind.value) for kind in FaultKind if kind.value.startswith(incomplete)]
+        found = [kind.value for kind in FaultKind]
+        if ":" in incomplete:
+            found = [f"{kind}:{operation}" for kind in FaultKind for operation in kind.operations]
+        return [CompletionItem(each) for each in found if each.startswith(incomplete)]
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Fault:
         try:

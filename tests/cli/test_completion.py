@@ -84,6 +84,23 @@ def test_kinds_of_faults(tool: Tool) -> None:
     assert completed(tool, "emulator --fault reset_") == [f"plain,{kind}" for kind in FaultKind if "reset_" in kind]
 
 
+@pytest.mark.parametrize(
+    ("typed", "shell", "found"),
+    [
+        ("empty:s", "zsh", ["empty:start", "empty:stop", "empty:stop_all"]),
+        ("empty:s", "bash", ["empty:start", "empty:stop", "empty:stop_all"]),
+        # As bash splits it by default.
+        ("empty : s", "bash", ["start", "stop", "stop_all"]),
+        ("empty :", "bash", [*FaultKind.EMPTY.operations]),
+        ("empty : ", "bash", [*FaultKind.EMPTY.operations]),
+        ("nonsense :", "bash", []),
+    ],
+)
+def test_the_operations_of_a_fault(tool: Tool, typed: str, shell: str, found: list[str]) -> None:
+    told = completed(tool, f"emulator --fault {typed}", shell)
+    assert [word.removeprefix("plain,") for word in told if word not in ("plain", "_")] == found
+
+
 def test_ids_that_suit_the_verb(tool: Tool, ids: list[str]) -> None:
     running, stopped = ids
     for verbs, suitable in (

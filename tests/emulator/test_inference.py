@@ -43,6 +43,7 @@ def test_an_answer_holds_a_digest_and_the_words_of_its_prompt() -> None:
     assert PROMPT in expected_answer(PROMPT)
     assert expected_answer(long + " a") != expected_answer(long + " b")
     assert "20 words: word0 word1" in expected_answer(long)
+    assert "a prompt of 1 word: Hello" in expected_answer("Hello")
 
 
 @pytest.mark.asyncio
