@@ -60,17 +60,22 @@ class Interrupts:
         """A signal was sent to this process."""
         self._handler(number, from_terminal)
 
-    def _cancel_once(self, number: signal.Signals, _: bool) -> None:
+    def _cancel_once(self, number: signal.Signals, from_terminal: bool) -> None:
         self.first = number
         self._handler = self._only_tell
-        self._say(f"{number.name}: ending; {self.consequence}")
+        self._say(f"{_named(number, from_terminal)}: ending; {self.consequence}")
         self._work.cancel()
         self.on_first()
 
-    def _only_tell(self, number: signal.Signals, _: bool) -> None:
+    def _only_tell(self, number: signal.Signals, from_terminal: bool) -> None:
         is_releasing = self.consequence == _RELEASED
         told = "the release goes on, and is waited for" if is_releasing else f"ending; {self.consequence}"
-        self._say(f"{number.name}: {told}")
+        self._say(f"{_named(number, from_terminal)}: {told}")
+
+
+def _named(number: signal.Signals, from_terminal: bool) -> str:
+    """The signal as a person knows it."""
+    return "Ctrl-C" if from_terminal and number is signal.SIGINT else number.name
 
 
 def run_reader(work: Callable[[], Coroutine[Any, Any, int]]) -> int:

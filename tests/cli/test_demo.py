@@ -273,4 +273,6 @@ def test_ctrl_c_releases_and_shows_the_books(tool: Tool) -> None:
     demo.read_until("worker 2")
     demo.type("\x03")
     assert demo.wait() == 130
-    assert "the emulator's books: 1 started, 0 still billed" in "\n".join(demo.lines())
+    shown = "\n".join(demo.lines())
+    assert "Ctrl-C: ending; what was started is released" in shown
+    assert "the emulator's books: 1 started, 0 still billed" in shown
