@@ -109,8 +109,7 @@ class _Keeper:
         for job in [job for job in self.told if job.done]:
             del self.told[job]
             # Whoever read that it is waited for reads what came of it.
-            if conclusion := job.conclusion():
-                say(partial(str, conclusion))
+            say(job.conclusion)
         if not (self.exit_calls or self.jobs):
             return None
         for key, call in list(self.exit_calls.items()):
@@ -147,7 +146,8 @@ _print: Callable[[str], object] = _to_stderr
 def _say(line: Callable[[], str]) -> None:
     # Nothing about a message may keep the exit from its work.
     with contextlib.suppress(Exception):
-        _print(line())
+        if text := line():
+            _print(text)
 
 
 @contextlib.contextmanager

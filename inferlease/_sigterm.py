@@ -175,8 +175,8 @@ def _say(line: Callable[[], str]) -> None:
     with contextlib.suppress(Exception):
         if sys.stderr is not None and sys.__stderr__ is not None:
             number = sys.__stderr__.fileno()
-            if select.select([], [number], [], 0)[1]:
-                os.write(number, (line() + "\n").encode(errors="backslashreplace"))
+            if select.select([], [number], [], 0)[1] and (text := line()):
+                os.write(number, (text + "\n").encode(errors="backslashreplace"))
 
 
 def _after_fork_in_child() -> None:

@@ -253,12 +253,7 @@ class Starter:
         """What an ambiguous start has made, `None` if nothing, so that it is sent again."""
         order.is_doubtful = True
         cause = _doubt(settled) or self.exchange.error(_requests.start(order.args), settled)
-        log.warning(
-            "%s; an instance of %s that this may have made is looked for, for %g s",
-            cause,
-            order.args.hf_name,
-            journal.intent.settle_time,
-        )
+        self._tell_of_looking(order, journal, cause)
         try:
             found = await self.reconciler.resolve(order, journal, settled, cause)
         except BaseException:
@@ -282,6 +277,16 @@ class Starter:
             ) from cause
         log.warning("%s: the start of %s is sent again", said, order.args.hf_name)
         return None
+
+    @staticmethod
+    def _tell_of_looking(order: Order, journal: Journal, cause: InferleaseError) -> None:
+        with contextlib.suppress(Exception):  # a log handler that raises must not end the search
+            log.warning(
+                "%s; an instance of %s that this may have made is looked for, for %g s",
+                cause,
+                order.args.hf_name,
+                journal.intent.settle_time,
+            )
 
     async def _salvage(self, settled: Settled[InstanceState], instance_id: str) -> InstanceState:
         """The answer is unusable but for its id: one GET, else the decode error, which carries the id."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 from attrs import define, field, frozen
@@ -151,7 +151,7 @@ class Poller:
         self._asked = 0.0
         self._outdated: dict[str, float] = {}
 
-    @contextmanager
+    @contextlib.contextmanager
     def follow(self, instance_id: str) -> Iterator[Follower]:
         """A follower of `instance_id`; polls go on for as long as there is one."""
         follower = Follower(self._polling)
@@ -240,7 +240,8 @@ class Poller:
         except Exception as error:  # noqa: BLE001 (whatever it is, the waiters have to hear of it)
             seen = dict.fromkeys(ids, error)
         errors = [value for value in seen.values() if isinstance(value, Exception)]
-        self._tell_of(errors, now)
+        with contextlib.suppress(Exception):  # a log handler that raises must not end the polls
+            self._tell_of(errors, now)
         self._failures = min(self._failures + 1, 8) if errors else 0
         self._asked = max((getattr(error, "retry_after", None) or 0.0 for error in errors), default=0.0)
         for instance_id, value in seen.items():

@@ -137,7 +137,8 @@ class Lease:
             self._holder.interruption = None
             limit = self._limit() if is_ours or isinstance(error, InferleaseError) else None
             if self._instance is not None and limit is None and isinstance(error, InferleaseError):
-                log.warning("%s", error)  # before the release, which may take its time
+                with contextlib.suppress(Exception):  # a log handler that raises must not keep it from being released
+                    log.warning("%s", error)
             await self._leave(limit or error, even_kept=True)
             if limit is None:
                 raise

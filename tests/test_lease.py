@@ -20,6 +20,7 @@ from inferlease import (
     StartRefusedError,
     WaitStalledError,
     WaitTimeoutError,
+    lease,
 )
 from inferlease.emulator import Emulator, Fault
 
@@ -138,6 +139,19 @@ async def test_an_entry_that_times_out_is_released(slow_emulator: Emulator, eith
             async with client.lease(MODEL, timeout=1.0):
                 pytest.fail("the body must not run")
         assert caught.value.last_state is not None
+        assert slow_emulator.books().still_billed == []
+
+
+async def test_a_log_handler_that_raises_keeps_no_late_entry_from_being_released(
+    slow_emulator: Emulator, either: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(lease.log, "warning", fail)
+    async with either.connect(slow_emulator, poll_interval=0.02) as client:
+        with pytest.raises(WaitTimeoutError):
+            await client.lease(MODEL, timeout=0.5).acquire()
         assert slow_emulator.books().still_billed == []
 
 

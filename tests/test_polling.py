@@ -162,6 +162,18 @@ async def test_errors_that_go_on_are_told_once_and_so_is_their_end(
     assert caplog.messages == told
 
 
+@pytest.mark.asyncio
+async def test_a_log_handler_that_raises_ends_no_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(_watch, "_UNSEEN_SECONDS", 0.0)
+    monkeypatch.setattr(_watch.log, "warning", fail)
+    error = TransportError("x")
+    with Poller(FakeReader([error]), 0.001).follow("i-1") as follower:
+        assert (await follower.next()).error is error
+
+
 class SilentReader(FakeReader):
     """Never answers."""
 

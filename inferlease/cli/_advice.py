@@ -70,6 +70,8 @@ def with_advice(error: InferleaseError, goal: Goal | None = None) -> str:
         if _suggested:
             advice = f"did you mean {_either(_suggested)}? {_MODELS}"
         said = re.sub(r"^GET /models/(\S+) was answered 404\b.*", r"there is no model \1", said)
+    if goal is not None:
+        said = said.replace(": wait again or stop it", "", 1)  # for which there are commands
     if advice == FIND_ID:
         said = f"there is no instance {printable(error.instance_id or '', 80)}"
     return at_shell(f"{said.rstrip('.')}; {advice}" if advice else said)
@@ -111,7 +113,7 @@ def _of_goal(instance_id: str, goal: Goal, *, is_known: bool) -> str:
     if goal == "usable":
         go_on = f"to go on waiting: inferlease watch --until usable {instance_id}"
         return f"{go_on}, or to stop it: inferlease stop {instance_id}"
-    return f"to do both: inferlease stop {instance_id}"
+    return f"to stop it, and wait again: inferlease stop {instance_id}"
 
 
 def _either(names: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ def test_one_that_goes_on_is_an_error(tool: Tool, ids: list[str]) -> None:
     done = tool.run("stop", ids[0], "--timeout", "1")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {ids[0]}: it is not stopped after ")
-    assert done.stderr.endswith(f"; it may be billed: wait again or stop it; to do both: inferlease stop {ids[0]}\n")
+    assert done.stderr.endswith(f"; it may be billed; to stop it, and wait again: inferlease stop {ids[0]}\n")
     assert done.stderr.count("\n") == 1
 
 
