@@ -62,23 +62,41 @@ class Figures:
         )
 
 
+def unsaid(books: Any, workers: Sequence[Worker]) -> list[str]:
+    """Those of what is billed that nothing has named so far."""
+    said = _said(workers)
+    return [each for each in _billed(_ours(books)) if not any(each in text for text in said)]
+
+
+def _ours(books: Any) -> list[Any]:
+    return [entry for entry in books["instances"].values() if entry["started_by"] != FOREIGN]
+
+
+def _billed(entries: Sequence[Any]) -> list[str]:
+    return [entry["instance_id"] for entry in entries if not entry["billed_until_stopped"]]
+
+
+def _said(workers: Sequence[Worker]) -> list[str]:
+    told = [told["said"] for worker in workers for told in list(worker.told) if "said" in told]
+    return told + [worker.said() for worker in workers]
+
+
 def judge(books: Any, workers: Sequence[Worker], *, cycles: int, seen_late: float) -> Figures:
     """The figures of a load whose workers have ended; `seen_late` is how late counts as late, in seconds."""
     entries = books["instances"].values()
-    ours = [entry for entry in entries if entry["started_by"] != FOREIGN]
+    ours = _ours(books)
     foreign = {entry["instance_id"] for entry in entries if entry["started_by"] == FOREIGN}
     answered = [told["id"] for worker in workers for told in worker.events("answered")]
     failed = [told for worker in workers for told in worker.events("failed")]
-    said = [told["said"] for worker in workers for told in worker.told if "said" in told]
-    said += [worker.said() for worker in workers]
-    billed = [entry["instance_id"] for entry in ours if not entry["billed_until_stopped"]]
+    said = _said(workers)
+    billed = _billed(ours)
     return Figures(
         cycles=cycles,
         completed=len(answered),
         started=len(ours),
         late=sum(entry["late_by"] > seen_late for entry in ours),
         billed=billed,
-        unsaid=[instance_id for instance_id in billed if not any(instance_id in text for text in said)],
+        unsaid=unsaid(books, workers),
         said=[text for text in said if any(instance_id in text for instance_id in billed)],
         unused=len({entry["instance_id"] for entry in ours} - set(answered)),
         shared=[instance_id for instance_id, number in Counter(answered).items() if number > 1],

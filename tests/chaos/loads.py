@@ -14,7 +14,7 @@ from attrs import evolve
 
 from tests.chaos import faults
 from tests.chaos.account import MODEL, PATIENCE, Account, comes_true, serving, wait_until
-from tests.chaos.figures import Figures, judge
+from tests.chaos.figures import Figures, judge, unsaid
 from tests.chaos.reporting import Plan
 from tests.chaos.worker import Worker, driving, environment, running
 
@@ -107,7 +107,8 @@ def beside_a_foreign_client(world: str, seed: int, cycles: int, *, exclusive: bo
         wait_until(lambda: time.monotonic() > shown, f"{first} is listed")
         account.tell("inject", *faults.of_every_kind())
         with driving(world, plan, environment(account.variables, Path(state))) as worker:
-            _run_to_the_end(account, [worker], cycles, looks=False)
+            # What is late is named by a look, as long as its process lives.
+            _run_to_the_end(account, [worker], cycles, until=lambda: not unsaid(account.books(), [worker]))
             foreign.go_on()
             foreign.finish()
             return judge(account.books(), [worker], cycles=cycles, seen_late=SETTLE_TIME - LIST_LAG)
@@ -131,13 +132,26 @@ def _wait_for_guards(account: Account) -> None:
     comes_true(lambda: not account.books()["still_billed"], LATE_WINDOW + LOOKED_FOR)
 
 
-def _run_to_the_end(account: Account, workers: Sequence[Worker], cycles: int, *, looks: bool) -> None:
-    """Wait for all cycles, then for whatever still shows up, then for the end of the processes."""
+def _run_to_the_end(
+    account: Account,
+    workers: Sequence[Worker],
+    cycles: int,
+    *,
+    looks: bool = True,
+    until: Callable[[], bool] | None = None,
+) -> None:
+    """Wait for all cycles, then for whatever still shows up, then for the end of the processes.
+
+    Args:
+        looks: Whether anybody looks for what is late, so that it is worth waiting for.
+        until: What it is then waited for; by default that nothing is billed.
+    """
     for worker in workers:
         worker.wait_for("done", PATIENCE + cycles * SECONDS_PER_CYCLE)
     shown = time.monotonic() + max(LATE) + LIST_LAG
+    is_over = until or (lambda: not account.books()["still_billed"])
     comes_true(
-        lambda: time.monotonic() > shown and not account.books()["still_billed"],
+        lambda: time.monotonic() > shown and is_over(),
         LATE_WINDOW + LOOKED_FOR if looks else max(LATE) + LIST_LAG,
     )
     for worker in workers:
