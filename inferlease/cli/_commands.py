@@ -125,6 +125,8 @@ def _with_help(error: click.ClickException, arguments: Sequence[str]) -> str:
     said = error.format_message()
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return said
+    if isinstance(error, click.MissingParameter) and error.ctx.info_name == "run" and "--" in arguments[:-1]:
+        said = "Missing argument 'MODEL', which stands before --"
     if isinstance(error, click.NoSuchOption) and error.ctx.info_name == "run" and "--" not in arguments:
         said = f"{error.message.removesuffix('.')}: if it is one of COMMAND, put -- before COMMAND"
     return f"{said.removesuffix('.')} (see: {error.ctx.command_path} --help)"

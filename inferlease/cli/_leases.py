@@ -122,7 +122,7 @@ def _lasted(record: StartRecord, told: Callable[[float], str]) -> str:
     """From its start to its end, or up to now."""
     if record.ending == "handed over" or _is_nothing(record):
         return "-"
-    return told(max(((record.ended_at or now()) - record.began).total_seconds() // 1, 0))
+    return told(max(round(((record.ended_at or now()) - record.began).total_seconds()), 0))
 
 
 def _time(when: datetime | None, form: str) -> str:

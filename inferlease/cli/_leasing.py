@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypedDict
 
 from inferlease import Client, Instance, Receipt
 from inferlease.cli._near import suggesting
 from inferlease.cli._signals import Interrupts
-from inferlease.cli._terminal import Terminal
+from inferlease.cli._terminal import Bars, Terminal
 
 __all__ = ["LeaseArguments", "estimated", "leased"]
 
@@ -44,15 +44,14 @@ async def leased(
 ) -> AsyncIterator[Instance]:
     """A usable instance of `model`; the bars of its start, and of its end, are shown on `terminal`.
 
-    From a signal on, the bar is that of its end. However it ends, `tell` gets the receipt, if anything was started.
+    However it ends, `tell` gets the receipt, if anything was started.
     """
     bars = terminal.bars()
     async with suggesting(client, model):
         lease = client.lease(model, on_progress=bars.show, **arguments)
         try:
-            with bars:
+            with bars, _end_shown(bars, terminal, interrupts):
                 bars.waiting_for("waiting for hardware" if arguments.get("wait_for_capacity") else "starting")
-                interrupts.on_first = lambda: bars.waiting_for("stopping")
                 async with lease as instance:
                     bars.clear()
                     try:
@@ -62,6 +61,16 @@ async def leased(
         finally:
             if lease.receipt is not None:
                 tell(lease.receipt)
+
+
+@contextmanager
+def _end_shown(bars: Bars, terminal: Terminal, interrupts: Interrupts) -> Iterator[None]:
+    """From a signal or an error on, the bar is that of the release."""
+    interrupts.on_first = terminal.on_error = lambda: bars.waiting_for("stopping")
+    try:
+        yield
+    finally:
+        interrupts.on_first = terminal.on_error = lambda: None
 
 
 def estimated(receipt: Receipt) -> str:

@@ -49,7 +49,8 @@ class Remembered:
         ended_at = record.ended_at if record.ending == "stopped" else None
         if ended_at is not None and not state.is_stopped:
             return ""  # it was started again, and nobody has noted when
-        return f"{spent(record, ended_at or state.instance_status.stopped_at or now())} since its start"
+        cost = spent(record, ended_at or state.instance_status.stopped_at or now())
+        return f"{cost} since its start, if never restarted"
 
     async def _read(self) -> dict[str, StartRecord]:
         try:

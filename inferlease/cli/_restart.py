@@ -46,9 +46,14 @@ def command(
     async def restart(interrupts: Interrupts) -> int:
         interrupts.consequence = "what is being restarted goes on"
         restarted: list[str] = []
+        running: set[str] = set()
         async with Client() as client:
 
             async def restart_one(instance_id: str) -> Instance:
+                instance = await client.instances.get(instance_id)
+                if not instance.is_stopped:
+                    running.add(instance_id)
+                    return instance
                 instance = await client.instances.restart(instance_id)
                 restarted.append(instance_id)
                 return instance
@@ -56,6 +61,6 @@ def command(
             with billed_is_told(restarted, terminal), terminal.bars() as bars:
                 bars.waiting_for("restarting")
                 instances, code = await each(ids, restart_one, terminal)
-            return await upcoming.follow(client, instances, terminal, interrupts) or code
+            return await upcoming.follow(client, instances, terminal, interrupts, running=running) or code
 
     return _signals.run(restart, terminal.say)

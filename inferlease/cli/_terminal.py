@@ -35,7 +35,7 @@ from inferlease.cli._told import is_news
 from inferlease.cli._wording import at_shell
 from inferlease.errors import CHECK_ADDRESS
 
-__all__ = ["Terminal"]
+__all__ = ["Bars", "Terminal"]
 
 
 class Terminal:
@@ -46,6 +46,7 @@ class Terminal:
         self.is_interactive = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
         self._stream = _Unbreakable(stream)
         self._console = Console(file=cast(IO[str], self._stream), force_terminal=self.is_interactive, highlight=False)
+        self.on_error: Callable[[], object] = lambda: None  # one is logged, so that work goes on with its end
         logger = logging.getLogger("inferlease")
         logger.addHandler(_LogLines(self))
         logger.propagate = False
@@ -197,7 +198,11 @@ class _LogLines(logging.Handler):
             # A log line that is an exception and nothing else is about to be raised too, unless nobody listens.
             args = record.args if isinstance(record.args, tuple) else ()
             error = next((arg for arg in args if isinstance(arg, InferleaseError) and str(arg) == text), None)
-            self._terminal.say(f"warning: {at_shell(text)}" if error is None else f"error: {with_advice(error)}")
+            if error is None:
+                self._terminal.say(f"warning: {at_shell(text)}")
+            else:
+                self._terminal.say(f"error: {with_advice(error)}")
+                self._terminal.on_error()
 
     def _tell_retry(self, record: logging.LogRecord) -> None:
         """Tell the first of all attempts that fail alike, with the seconds that all of them may take."""

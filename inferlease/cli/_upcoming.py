@@ -60,8 +60,12 @@ class Upcoming:
         interrupts: Interrupts,
         *,
         as_list: bool = True,
+        running: Collection[str] = (),
     ) -> int:
-        """Tell of instances that are billed from here on, and wait for them; returns the exit code."""
+        """Tell of instances that are billed from here on, and wait for them; returns the exit code.
+
+        `running` are the ids of those that ran already.
+        """
         ids = [instance.instance_id for instance in instances]
         interrupts.consequence = _still_billed(ids)
         with billed_is_told(ids, terminal):
@@ -69,7 +73,7 @@ class Upcoming:
             if self.form != "json":
                 write_lines(ids)
             if self.form is None:
-                await _tell_prices(client, instances, terminal)
+                await _tell_prices(client, instances, terminal, running)
             code = await self._waited(instances, terminal) if self.wait else 0
             if self.form == "json":
                 write_json(client.converter.unstructure([*instances] if as_list else instances[0]))
@@ -98,7 +102,9 @@ class Upcoming:
         return code
 
 
-async def _tell_prices(client: Client, instances: Sequence[Instance], terminal: Terminal) -> None:
+async def _tell_prices(
+    client: Client, instances: Sequence[Instance], terminal: Terminal, running: Collection[str]
+) -> None:
     try:
         async with asyncio.timeout(_PRICE_PATIENCE):
             known = await prices(client)
@@ -108,4 +114,5 @@ async def _tell_prices(client: Client, instances: Sequence[Instance], terminal: 
         price = known.told(instance.instance_args)
         costs = "price unknown" if price == "-" else f"at most {price}"
         # The id is on stdout, and in the command that stops it.
-        terminal.say(f"started, {costs}; stop it with: inferlease stop {instance.instance_id}")
+        how = "runs already" if instance.instance_id in running else "started"
+        terminal.say(f"{how}, {costs}; stop it with: inferlease stop {instance.instance_id}")

@@ -88,6 +88,8 @@ def test_the_version_is_the_package_s() -> None:
         ),
         (["start", "org/model", "--timeout=5"], "error: --timeout is about a wait: add --wait (see: inferlease start"),
         (["restart", "an-id", "--stall-timeout=5"], "error: --stall-timeout is about a wait: add --wait (see: "),
+        (["run", "--", "true"], "error: Missing argument 'MODEL', which stands before -- (see: inferlease run --help)"),
+        (["run", "org/model", "--"], "error: Missing argument '-- COMMAND...' (see: inferlease run --help)"),
         (["start", "org/model", "--max-cots=5"], "error: No such option '--max-cots' (see: "),
         (
             ["run", "org/model", "python", "-c", "pass"],

@@ -245,6 +245,13 @@ def test_restart_starts_what_is_stopped(tool: Tool, emulator: FaultyEmulator, ac
     assert [instance.is_usable for instance in account.instances.list()] == [True, True]
 
 
+def test_restart_says_of_what_runs_that_it_did_already(tool: Tool, account: Client) -> None:
+    instance_id = account.instances.start(MODEL).instance_id
+    done = tool.run("restart", instance_id)
+    assert (done.returncode, done.stdout) == (0, f"{instance_id}\n")
+    assert done.stderr == f"runs already, at most 1.20 EUR/h; stop it with: inferlease stop {instance_id}\n"
+
+
 def test_rm_refuses_what_runs_and_says_how(tool: Tool, account: Client) -> None:
     instance = account.instances.start(MODEL)
     done = tool.run("rm", instance.instance_id)

@@ -130,6 +130,15 @@ def test_from_a_signal_on_the_bar_is_that_of_the_release(tool: Tool, emulator: F
     assert "worker 1" not in after.partition("stopping")[2]
 
 
+@emulated(seconds_per_step=60.0)
+def test_from_an_error_on_the_bar_is_that_of_the_release(tool: Tool, emulator: FaultyEmulator) -> None:
+    with emulator.hold("stop", "before"):
+        run = tool.start_at_terminal("run", MODEL, "--timeout", "1", "--", "echo", "never")
+        run.read_until("is not usable")
+        run.read_until("stopping")
+    assert run.wait() == 1
+
+
 @pytest.mark.parametrize(("operation", "phase"), [("token", "before"), ("list", "unanswered")])
 def test_before_the_start_is_sent_it_starts_nothing(
     tool: Tool, emulator: FaultyEmulator, operation: Operation, phase: Phase

@@ -50,7 +50,7 @@ def test_one_that_is_stopped_is_fine(tool: Tool, ids: list[str]) -> None:
 
 
 def test_what_it_has_cost_since_its_start_is_told(tool: Tool, emulator: FaultyEmulator, ids: list[str]) -> None:
-    told = r"at most 0\.0\d00 EUR for [\d.]+ s since its start\n"
+    told = r"at most 0\.0\d00 EUR for [\d.]+ s since its start, if never restarted\n"
     assert re.fullmatch(rf"{ids[0]}: stopped; {told}", tool.run("stop", ids[0]).stderr)
     assert re.fullmatch(rf"{ids[1]}: deleted; {told}", tool.run("rm", "--force", ids[1]).stderr)
     assert re.search(rf"^cost      {told}", tool.run("show", ids[2]).stdout, re.MULTILINE)
