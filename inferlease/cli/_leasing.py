@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TypedDict
 
 from inferlease import Client, Instance, Receipt
@@ -50,9 +50,11 @@ async def leased(
     async with suggesting(client, model):
         lease = client.lease(model, on_progress=bars.show, **arguments)
         try:
-            with bars, _end_shown(bars, terminal, interrupts):
+            with bars:
                 bars.waiting_for("waiting for hardware" if arguments.get("wait_for_capacity") else "starting")
-                async with lease as instance:
+                async with AsyncExitStack() as stack:
+                    with _end_shown(bars, terminal, interrupts):
+                        instance = await stack.enter_async_context(lease)
                     bars.clear()
                     try:
                         yield instance
@@ -65,7 +67,7 @@ async def leased(
 
 @contextmanager
 def _end_shown(bars: Bars, terminal: Terminal, interrupts: Interrupts) -> Iterator[None]:
-    """From a signal or an error on, the bar is that of the release."""
+    """From a signal or an error on, the bar is that of the release. Not while a command has the terminal."""
     interrupts.on_first = terminal.on_error = lambda: bars.waiting_for("stopping")
     try:
         yield
