@@ -91,7 +91,7 @@ async def test_it_is_told_once(client: Client, emulator: FaultyEmulator, caplog:
 
 
 @connected(exclusive=True, settle_time=0.05, late_window=0.2)
-@lost_for_long
+@emulated(late_creation=2.0, faults=[Fault("reset_after", "start", times=3)])
 async def test_after_the_window_it_is_not_ours_any_more(client: Client, emulator: FaultyEmulator) -> None:
     await give_up(client)
     await until(lambda: not client._core.late._unresolved)
